@@ -1,0 +1,1 @@
+"""Labels to weights: tokenisation, encoder, scoring, batching, training and evaluation."""

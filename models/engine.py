@@ -1,0 +1,271 @@
+"""The inference engine: requests in from any thread, answers out by futures, one model call at a time per worker.
+
+    submit ─► cache? ─► queue by urgency ─► [worker] expired? ─► prepare ─► plan batch ─► score ─► future
+
+Every request is answered: with a `ScoreResult`, or with an `Unscored` that says why not. A batch that fails fails its
+own callers and the loop lives on. The engine knows nothing about calls, labels or tokens.
+"""
+
+from __future__ import annotations
+
+import logging
+import statistics
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from typing import Any, Final, Protocol, runtime_checkable
+
+from detector.scoring import Scorer, ScoreRequest, ScoreResult, Turn, Unscored, UnscoredReason
+from models.batching import Pending, PendingQueue, plan_batch, split
+from models.errors import EngineClosedError
+
+_LOG: Final = logging.getLogger(__name__)
+
+CONTEXT_TURNS: Final = 4
+"""Turns of context that count, the last ones (`detector.scoring.ScoreRequest.context`)."""
+
+_LATENCIES_KEPT: Final = 512
+
+_Key = tuple[str, str, str, tuple[Turn, ...], str]
+
+
+@runtime_checkable
+class PreparingScorer(Protocol):
+    """A scorer whose work splits into a preparation per request and a run over prepared inputs of one padded length."""
+
+    @property
+    def model_version(self) -> str:
+        """Names the weights and thresholds."""
+
+    def prepare(self, request: ScoreRequest) -> tuple[Any, int]:
+        """What the model reads of one request, and its padded length in tokens."""
+
+    def run(self, prepared: Sequence[Any]) -> list[ScoreResult]:
+        """Scores inputs of one padded length, in order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineHealth:
+    """How the engine does.
+
+    Args:
+        alive: every worker runs and the engine is open.
+        queue_depth: requests waiting.
+        p50_latency_ms: median time from submission to answer over the last 512 scored requests; 0 before the first.
+        scored, cached, expired, shed, failed: counts since the start; `scored` leaves `cached` out.
+    """
+
+    alive: bool
+    queue_depth: int
+    p50_latency_ms: float
+    scored: int
+    cached: int
+    expired: int
+    shed: int
+    failed: int
+
+
+class Engine:
+    """Runs a scorer on worker threads.
+
+    Args:
+        scorer: scores batches; used by all workers, so it must be safe to call from several threads.
+        workers: threads, each one model call at a time.
+        max_queue: most requests waiting; beyond it the least urgent is shed.
+        cache_size: most answers remembered; 0 turns the cache off. The key is the whole input and the model's version.
+        clock: monotonic seconds; deadlines are readings of it.
+    """
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        *,
+        workers: int = 1,
+        max_queue: int = 4096,
+        cache_size: int = 8192,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._scorer = scorer
+        self._preparing: PreparingScorer | None = scorer if isinstance(scorer, PreparingScorer) else None
+        self._clock = clock
+        self._queue = PendingQueue(max_queue)
+        self._cache: OrderedDict[_Key, ScoreResult] = OrderedDict()
+        self._cache_size = cache_size
+        self._wake = threading.Condition()
+        self._closed = False
+        self._order = 0
+        self._latencies: deque[float] = deque(maxlen=_LATENCIES_KEPT)
+        self._counts = {"scored": 0, "cached": 0, **{reason.value: 0 for reason in UnscoredReason}}
+        self._threads = [
+            threading.Thread(target=self._work, name=f"mamori-inference-{number}", daemon=True)
+            for number in range(workers)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def model_version(self) -> str:
+        """Names the weights and thresholds that answer."""
+        return self._scorer.model_version
+
+    @property
+    def health(self) -> EngineHealth:
+        """How the engine does now."""
+        with self._wake:
+            latencies = list(self._latencies)
+            counts = dict(self._counts)
+            depth, closed = len(self._queue), self._closed
+        return EngineHealth(
+            alive=not closed and all(thread.is_alive() for thread in self._threads),
+            queue_depth=depth,
+            p50_latency_ms=statistics.median(latencies) * 1000.0 if latencies else 0.0,
+            scored=counts["scored"],
+            cached=counts["cached"],
+            expired=counts[UnscoredReason.EXPIRED],
+            shed=counts[UnscoredReason.SHED],
+            failed=counts[UnscoredReason.FAILED],
+        )
+
+    def submit(self, request: ScoreRequest, *, deadline: float | None = None) -> Future[ScoreResult | Unscored]:
+        """Takes a request from any thread; never blocks on the model.
+
+        Args:
+            request: what to score.
+            deadline: reading of the clock after which the answer would be useless; then it is `Unscored` `expired`.
+
+        Raises:
+            EngineClosedError: `close` was called.
+        """
+        future: Future[ScoreResult | Unscored] = Future()
+        now = self._clock()
+        with self._wake:
+            if self._closed:
+                raise EngineClosedError("the engine is closed")
+            known = self._recall(request)
+            shed: Pending | None = None
+            if known is None:
+                self._order += 1
+                item = Pending(request=request, future=future, deadline=deadline, submitted_at=now, order=self._order)
+                shed = self._queue.push(item)
+                self._wake.notify()
+        # Futures are resolved outside the lock: their callbacks are the caller's code.
+        if known is not None:
+            future.set_result(replace(known, request_id=request.request_id))
+        if shed is not None:
+            self._refuse([shed], UnscoredReason.SHED)
+        return future
+
+    def close(self) -> None:
+        """Stops after the batches under way; what waits is answered `shed`. Safe to call again."""
+        with self._wake:
+            self._closed = True
+            waiting = self._queue.take(len(self._queue))
+            self._wake.notify_all()
+        self._refuse(waiting, UnscoredReason.SHED)
+        for thread in self._threads:
+            if thread is not threading.current_thread():
+                thread.join()
+
+    def _work(self) -> None:
+        while True:
+            with self._wake:
+                while not self._queue and not self._closed:
+                    self._wake.wait()
+                if self._closed:
+                    return
+                window = self._queue.take()
+            batch: list[Pending] = []
+            try:
+                batch = self._next_batch(window)
+                if batch:
+                    self._answer(batch, self._run(batch))
+            except Exception:
+                # Whatever a model or a foreign scorer raises is its callers' loss alone.
+                _LOG.exception("a batch of %d inputs could not be scored", len(batch))
+                self._refuse([item for item in batch if not item.future.done()], UnscoredReason.FAILED)
+
+    def _next_batch(self, window: list[Pending]) -> list[Pending]:
+        now = self._clock()
+        live, expired = split(window, lambda item: item.deadline is None or item.deadline > now)
+        self._refuse(expired, UnscoredReason.EXPIRED)
+        ready, broken = split(live, self._prepared)
+        self._refuse(broken, UnscoredReason.FAILED)
+        batch, rest = plan_batch(ready)
+        with self._wake:
+            if rest and not self._closed:
+                self._queue.put_back(rest)
+                self._wake.notify()
+                rest = []
+        self._refuse(rest, UnscoredReason.SHED)
+        return batch
+
+    def _prepared(self, item: Pending) -> bool:
+        if self._preparing is None or item.prepared is not None:
+            return True
+        try:
+            item.prepared, item.padded_length = self._preparing.prepare(item.request)
+        except Exception:
+            _LOG.exception("an input could not be prepared")
+            return False
+        return True
+
+    def _run(self, batch: list[Pending]) -> list[ScoreResult]:
+        if self._preparing is not None:
+            results = self._preparing.run([item.prepared for item in batch])
+        else:
+            results = self._scorer.score([item.request for item in batch])
+        if len(results) != len(batch):
+            raise ValueError(f"the scorer gave {len(results)} answers to {len(batch)} requests")
+        return results
+
+    def _answer(self, batch: list[Pending], results: list[ScoreResult]) -> None:
+        now = self._clock()
+        with self._wake:
+            self._counts["scored"] += len(batch)
+            for item, result in zip(batch, results, strict=True):
+                self._latencies.append(now - item.submitted_at)
+                self._remember(item.request, result)
+        for item, result in zip(batch, results, strict=True):
+            _resolve(item.future, result)
+
+    def _refuse(self, items: Sequence[Pending], reason: UnscoredReason) -> None:
+        if not items:
+            return
+        with self._wake:
+            self._counts[reason.value] += len(items)
+        for item in items:
+            _resolve(item.future, Unscored(request_id=item.request.request_id, reason=reason))
+
+    def _key(self, request: ScoreRequest) -> _Key:
+        return (
+            request.text,
+            request.language,
+            request.speaker.value,
+            request.context[-CONTEXT_TURNS:],
+            self._scorer.model_version,
+        )
+
+    def _recall(self, request: ScoreRequest) -> ScoreResult | None:
+        if not self._cache_size:
+            return None
+        key = self._key(request)
+        known = self._cache.get(key)
+        if known is not None:
+            self._cache.move_to_end(key)
+            self._counts["cached"] += 1
+        return known
+
+    def _remember(self, request: ScoreRequest, result: ScoreResult) -> None:
+        if self._cache_size:
+            self._cache[self._key(request)] = result
+            if len(self._cache) > self._cache_size:
+                self._cache.popitem(last=False)
+
+
+def _resolve(future: Future[ScoreResult | Unscored], answer: ScoreResult | Unscored) -> None:
+    """Sets the answer unless the caller cancelled."""
+    if future.set_running_or_notify_cancel():
+        future.set_result(answer)
