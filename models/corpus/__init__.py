@@ -1,0 +1,1 @@
+"""Mamori's own labelled utterances: schema, building, hygiene and the agreement between two labellings."""
