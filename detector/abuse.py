@@ -1,0 +1,173 @@
+"""Abusive utterances of a call and the level that they add up to.
+
+Holds one entry for each utterance that carried a harassment label, bounded; the level is a function of the entries,
+so that an entry that grows, changes or is taken away needs no special case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from detector.gravity import announces_crime, endangers_life, is_stalking
+from detector.labels import HARASSMENT_LABELS, Level
+from detector.rules import AbuseRules
+from detector.scoring import Span
+
+MAX_INCIDENTS: Final = 32
+"""Abusive utterances kept of one call: beyond it the weakest is forgotten, its count stays."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incident:
+    """One utterance that carried harassment labels.
+
+    Args:
+        unit_id: the utterance.
+        segment_id: its segment that carries the evidence (the last, where several do).
+        texts: text of each segment that it was made of, by segment id.
+        spans: evidence by segment id.
+        labels: harassment labels over the classifier's threshold, by score.
+        clear: those of them that reached the rules' `clear_score`.
+        grave: `life`, `crime` or `stalking` where the words are that grave, else empty.
+        at_ms: media time of its end.
+        after_warning: whether the operator had given a first warning before.
+        known: whether it is known that the customer spoke.
+        masked: whether a masked word (`***`) is all that there is: weak evidence, however often it comes.
+        score: the highest label score.
+    """
+
+    unit_id: str
+    segment_id: str
+    texts: Mapping[str, str]
+    spans: Mapping[str, tuple[Span, ...]]
+    labels: tuple[str, ...]
+    clear: tuple[str, ...]
+    grave: str
+    at_ms: int
+    after_warning: bool
+    known: bool
+    score: float
+    masked: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AbuseDecision:
+    """The level of a call's abuse and why.
+
+    Args:
+        level: `none` when nothing is left.
+        reason: one sentence, English, for the supervisor.
+        labels: labels that carry it, strongest first.
+        score: the highest score among them.
+    """
+
+    level: Level
+    reason: str
+    labels: tuple[str, ...]
+    score: float
+
+
+@dataclass(slots=True, kw_only=True)
+class Abuse:
+    """The incidents of a call, in order; plain data."""
+
+    incidents: list[Incident] = field(default_factory=list)
+    dismissed: list[str] = field(default_factory=list)
+    last_clear_ms: int = -1
+
+    def put(self, incident: Incident) -> None:
+        """Adds an incident, or replaces that of the same utterance; one that was dismissed stays out."""
+        self.drop(incident.unit_id)
+        if incident.unit_id in self.dismissed:
+            return
+        self.incidents.append(incident)
+        if incident.clear:
+            self.last_clear_ms = max(self.last_clear_ms, incident.at_ms)
+        if len(self.incidents) > MAX_INCIDENTS:
+            self.incidents.remove(min(self.incidents[:-1], key=lambda item: item.score))
+
+    def drop(self, unit_id: str) -> None:
+        """Takes an utterance's incident away, if it has one."""
+        self.incidents = [item for item in self.incidents if item.unit_id != unit_id]
+
+    def dismiss_all(self) -> None:
+        """A supervisor said `false_alarm`: the same evidence never raises again, new evidence does."""
+        self.dismissed = [*self.dismissed, *(item.unit_id for item in self.incidents)][-4 * MAX_INCIDENTS :]
+        self.incidents = []
+
+
+def gravity_of(text: str, language: str, labels: tuple[str, ...]) -> str:
+    """`life`, `crime` or `stalking` for a threat or an intrusion that is that grave, else an empty string."""
+    if "threat" in labels:
+        if endangers_life(text, language):
+            return "life"
+        if announces_crime(text, language):
+            return "crime"
+    if ("intrusion" in labels or "threat" in labels) and is_stalking(text, language):
+        return "stalking"
+    return ""
+
+
+def decide_abuse(incidents: list[Incident], rules: AbuseRules, *, now_ms: int) -> AbuseDecision:
+    """Adds the incidents of a call up to a level.
+
+    Args:
+        incidents: what the call has.
+        rules: the house's.
+        now_ms: media time; unclear incidents count while they are younger than the rules' window.
+    """
+    best = Level.NONE
+    reason = ""
+
+    def reach(level: Level, why: str, *, known: bool = True, threat: bool = False) -> None:
+        nonlocal best, reason
+        if not known and not threat:
+            level = min(level, rules.unknown_speaker_limit)
+        if level > best:
+            best, reason = level, why
+
+    clear_labels: list[str] = []
+    all_known = all(item.known for item in incidents)
+    for item in incidents:
+        threat = "threat" in item.clear
+        for label in item.clear:
+            if label not in clear_labels:
+                clear_labels.append(label)
+            reach(rules.levels[label], f"clear {label}", known=item.known, threat=threat)
+        if item.clear and item.grave:
+            what = {"life": "threat to life or body", "crime": "announced crime", "stalking": "stalking"}[item.grave]
+            reach(rules.grave, what, known=item.known, threat=threat)
+        if item.clear and item.after_warning:
+            reach(
+                rules.again_after_warning,
+                f"{item.clear[0]} on a call that already had a first warning",
+                known=item.known,
+            )
+        if item.masked:
+            reach(rules.masked_word, "a word was masked before it got here", known=item.known)
+        elif item.labels and not item.clear:
+            reach(Level.NOTICE, f"unclear {item.labels[0]}", known=item.known)
+    if len(clear_labels) >= 2:
+        reach(rules.two_labels, f"two kinds of harassment: {', '.join(clear_labels)}", known=all_known)
+    unclear = [
+        item
+        for item in incidents
+        if not item.clear and not item.masked and now_ms - item.at_ms <= rules.unclear_window_s * 1000
+    ]
+    if len(unclear) >= rules.unclear_count:
+        label = max(unclear, key=lambda item: item.score).labels[0]
+        reach(
+            rules.levels[label],
+            f"{len(unclear)} utterances that point to {label} within {rules.unclear_window_s / 60:.0f} minutes",
+            known=all_known,
+        )
+    weight: dict[str, float] = {}
+    for item in incidents:
+        for span_label in item.labels:
+            weight[span_label] = max(weight.get(span_label, 0.0), item.score)
+    labels = tuple(sorted(weight, key=lambda label: (-weight[label], HARASSMENT_LABELS.index(label))))
+    return AbuseDecision(
+        level=best, reason=reason, labels=labels, score=max((item.score for item in incidents), default=0.0)
+    )

@@ -1,0 +1,236 @@
+"""Counts the raisings of a complaint: the same one again, in whatever words, after it was answered.
+
+`update` takes one utterance at a time and does O(1) work on a bounded number of topics. A topic is a complaint with the
+mean embedding of its raisings; an operator's utterance of substance answers it, and only an answered topic can be
+raised again.
+
+What does not count (taxonomy, "repetition"): backchannels, numbers read out, the answer to the operator's own question,
+what a new agent must be told after a transfer, and talk on in the same breath.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from detector.rules import RepetitionRules
+from detector.text import (
+    announces_hold,
+    apologises,
+    is_backchannel,
+    is_question,
+    mostly_digits,
+    says_again,
+    squeeze,
+    substance,
+)
+
+Vector = npt.NDArray[np.float32]
+
+MAX_TOPICS: Final = 8
+"""Complaints that are followed at once; the one that was silent longest is forgotten."""
+MAX_RAISINGS: Final = 6
+"""Raisings kept as evidence for each topic: the first and the last ones."""
+MIN_SUBSTANCE: Final = 4
+"""Ideas (see `text.substance`) that an utterance must have to raise or to answer a complaint."""
+HASH_DIMENSIONS: Final = 384
+
+
+@dataclass(slots=True, kw_only=True)
+class Topic:
+    """One complaint and its raisings.
+
+    Args:
+        centre: mean embedding of its raisings as little-endian float32, unit length.
+        raisings: how often it was raised; the first time counts as 1.
+        segments: segment ids of the kept raisings, oldest first.
+        units: ids of the utterances that the kept raisings are.
+        times_ms: media times of the kept raisings.
+        texts: their words, shown side by side as evidence.
+        answered: whether an answer came after the last raising.
+        retold: whether the next raising tells a new agent, and therefore does not count.
+    """
+
+    centre: bytes
+    raisings: int = 1
+    segments: list[str] = field(default_factory=list)
+    units: list[str] = field(default_factory=list)
+    times_ms: list[int] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    answered: bool = False
+    retold: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class Repetition:
+    """The complaints of a call; plain data, so that a snapshot can hold it."""
+
+    topics: list[Topic] = field(default_factory=list)
+    agent_asked: bool = False
+
+    @property
+    def rounds(self) -> int:
+        """Raisings of the complaint that was raised most often; 0 before the first."""
+        return max((topic.raisings for topic in self.topics), default=0)
+
+    @property
+    def worst(self) -> Topic | None:
+        """The complaint that was raised most often."""
+        return max(self.topics, key=lambda topic: topic.raisings, default=None)
+
+    def agent_spoke(self, text: str, language: str) -> None:
+        """Folds an operator's utterance: it may answer what was raised, or ask something."""
+        if is_backchannel(text, language):
+            return
+        self.agent_asked = is_question(text, language)
+        answers = (
+            not announces_hold(text, language)
+            and substance(text, language) >= MIN_SUBSTANCE
+            and (not self.agent_asked or substance(text, language) >= 3 * MIN_SUBSTANCE)
+            and (not apologises(text, language) or substance(text, language) >= 2 * MIN_SUBSTANCE)
+        )
+        if answers:
+            for topic in self.topics:
+                topic.answered = True
+
+    def agent_changed(self) -> None:
+        """A new agent took the call: each complaint must be told again, once, and that is no raising."""
+        for topic in self.topics:
+            topic.retold = True
+
+    def forget(self, unit_id: str) -> None:
+        """Takes back a raising, for its utterance grew and is judged anew, or was not the customer's."""
+        for topic in list(self.topics):
+            if topic.units and topic.units[-1] == unit_id:
+                topic.units.pop()
+                topic.segments.pop()
+                topic.times_ms.pop()
+                topic.texts.pop()
+                topic.raisings -= 1
+                topic.answered = bool(topic.units)
+                if topic.raisings < 1:
+                    self.topics.remove(topic)
+
+    def customer_spoke(
+        self,
+        *,
+        unit_id: str,
+        segment_id: str,
+        text: str,
+        language: str,
+        at_ms: int,
+        embedding: bytes,
+        complains: float,
+        rules: RepetitionRules,
+    ) -> Topic | None:
+        """Folds a customer's utterance.
+
+        Args:
+            unit_id: the utterance; an earlier raising by the same one must be taken back first.
+            segment_id: its last segment, kept as evidence.
+            text: its text.
+            language: `ja` or `en`.
+            at_ms: media time.
+            embedding: little-endian float16, unit length, or empty for the lexical stand-in.
+            complains: 0 to 1, how sure the classifier is that it complains or abuses.
+            rules: thresholds of similarity.
+
+        Returns:
+            The topic, if this raised it again (its second raising or a later one); else None.
+        """
+        asked, self.agent_asked = self.agent_asked, False
+        if is_backchannel(text, language) or mostly_digits(text) or substance(text, language) < MIN_SUBSTANCE:
+            return None
+        again = says_again(text, language)
+        vector = to_vector(embedding) if embedding else hashed_vector(text, language)
+        topic, similarity = self._nearest(vector)
+        threshold = rules.similarity_said_again if again else rules.similarity
+        if topic is None or similarity < threshold:
+            if complains >= 0.5:
+                self._open(vector, unit_id, segment_id, at_ms, text)
+            return None
+        if complains < 0.5 and not again:
+            return None
+        _lean(topic, vector)
+        if not topic.answered or (asked and not again):
+            return None
+        topic.answered = False
+        if topic.retold:
+            topic.retold = False
+            return None
+        topic.raisings += 1
+        topic.units.append(unit_id)
+        topic.segments.append(segment_id)
+        topic.times_ms.append(at_ms)
+        topic.texts.append(text)
+        if len(topic.units) > MAX_RAISINGS:
+            for kept in (topic.units, topic.segments, topic.times_ms, topic.texts):
+                del kept[1]
+        return topic
+
+    def _nearest(self, vector: Vector) -> tuple[Topic | None, float]:
+        best: Topic | None = None
+        similarity = -1.0
+        for topic in self.topics:
+            centre = np.frombuffer(topic.centre, dtype="<f4")
+            if centre.shape != vector.shape:
+                continue
+            cosine = float(centre @ vector)
+            if cosine > similarity:
+                best, similarity = topic, cosine
+        return best, similarity
+
+    def _open(self, vector: Vector, unit_id: str, segment_id: str, at_ms: int, text: str) -> None:
+        if len(self.topics) >= MAX_TOPICS:
+            self.topics.remove(min(self.topics, key=lambda topic: (topic.raisings, topic.times_ms[-1])))
+        self.topics.append(
+            Topic(
+                centre=vector.astype("<f4").tobytes(),
+                units=[unit_id],
+                segments=[segment_id],
+                times_ms=[at_ms],
+                texts=[text],
+            )
+        )
+
+
+def _lean(topic: Topic, vector: Vector) -> None:
+    """Moves a topic's centre towards a raising, by the running mean of unit vectors."""
+    centre = np.frombuffer(topic.centre, dtype="<f4") * topic.raisings + vector
+    norm = float(np.linalg.norm(centre))
+    if norm > 0:
+        topic.centre = (centre / norm).astype("<f4").tobytes()
+
+
+def to_vector(embedding: bytes) -> Vector:
+    """Reads an utterance embedding, float16 little-endian, into float32."""
+    return np.frombuffer(embedding, dtype="<f2").astype(np.float32)
+
+
+def hashed_vector(text: str, language: str) -> Vector:
+    """A lexical stand-in for an embedding: hashed character trigrams (Japanese: bigrams), unit length.
+
+    Used in degraded mode alone. Square roots damp repeated grams (as in TF weighting), and two texts of the same words
+    come out near 1.
+
+    Returns:
+        Vector of shape (384,), float32.
+    """
+    folded = squeeze(text, language)
+    size = 2 if language == "ja" else 3
+    vector = np.zeros(HASH_DIMENSIONS, dtype=np.float32)
+    for gram in _grams(folded, size):
+        digest = hashlib.blake2b(gram.encode("utf-8", "surrogatepass"), digest_size=4).digest()
+        vector[int.from_bytes(digest, "little") % HASH_DIMENSIONS] += 1
+    vector = np.sqrt(vector)
+    norm = float(np.linalg.norm(vector))
+    return vector / norm if norm else vector
+
+
+def _grams(text: str, size: int) -> Sequence[str]:
+    return [text[index : index + size] for index in range(max(1, len(text) - size + 1))]

@@ -1,0 +1,147 @@
+"""Everything that a call knows about itself, as plain data, so that a snapshot can hold it and a fold can go on from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from detector.abuse import Abuse, Incident
+from detector.book import AlertBook
+from detector.events import MonitoringState
+from detector.labels import Speaker
+from detector.overlong import TalkClock
+from detector.repetition import Repetition
+from detector.transcript import Transcript
+
+FOLD_VERSION: Final = 1
+"""Grows when this data or the fold changes its meaning: an older snapshot is then rebuilt from the log."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Monitoring:
+    """Whether the call is being watched.
+
+    Args:
+        unsupported: the language is not scored.
+        lost: why the feed counts as lost, or empty.
+        degraded: why utterances went unscored, or empty.
+        incomplete: why events are missing, or empty.
+        heard: who was heard so far.
+        last_speech_ms: end of the last words, media time.
+    """
+
+    unsupported: bool = False
+    lost: str = ""
+    degraded: str = ""
+    incomplete: str = ""
+    heard: list[Speaker] = field(default_factory=list)
+    last_speech_ms: int = 0
+
+    @property
+    def state(self) -> MonitoringState:
+        """The gravest of what is the matter."""
+        if self.unsupported:
+            return MonitoringState.UNSUPPORTED_LANGUAGE
+        if self.lost:
+            return MonitoringState.LOST
+        if self.degraded:
+            return MonitoringState.DEGRADED
+        return MonitoringState.INCOMPLETE if self.incomplete else MonitoringState.OK
+
+    @property
+    def reason(self) -> str:
+        """Why, as a short code; empty when all is well."""
+        return "" if self.unsupported else self.lost or self.degraded or self.incomplete
+
+
+@dataclass(slots=True, kw_only=True)
+class Distress:
+    """Signs that the operator or the caller is not well.
+
+    Args:
+        apologies_ms: media times of the operator's last apologies.
+        silent_since_ms: end of abuse that the operator has not answered yet, or None.
+        causes: what was found, first to last: `help`, `caller_at_risk`, `apology_loop`, `silence_after_abuse`.
+        cause_at_ms: media time of each cause.
+        segment_ids: the segment that each cause rests on, or empty.
+    """
+
+    apologies_ms: list[int] = field(default_factory=list)
+    silent_since_ms: int | None = None
+    causes: list[str] = field(default_factory=list)
+    cause_at_ms: list[int] = field(default_factory=list)
+    segment_ids: list[str] = field(default_factory=list)
+
+    def add(self, cause: str, at_ms: int, segment_id: str = "") -> None:
+        """Notes a cause, once."""
+        if cause not in self.causes:
+            self.causes.append(cause)
+            self.cause_at_ms.append(at_ms)
+            self.segment_ids.append(segment_id)
+
+
+@dataclass(slots=True, kw_only=True)
+class CallState:
+    """A call between two inputs; nothing here is in flight.
+
+    Args:
+        step: how far the ending procedure has come in the operator's own words.
+        step_at_ms: media time at which it got there.
+        provisional: an incident that rests on a partial alone, or None.
+        judged_rounds: raisings that a supervisor already judged when an alert was resolved.
+        judged_overlong: level rank of overlong that was already judged.
+        judged_causes: distress causes that were already judged.
+        earlier_calls: from the ledger.
+        swap_settled: the speakers were turned round once, or the platform confirmed them.
+    """
+
+    fold_version: int = FOLD_VERSION
+    queue: str = ""
+    agent_id: str = ""
+    agent_name: str = ""
+    language: str = "ja"
+    direction: str = "inbound"
+    caller_key: str = ""
+    rules_version: str = ""
+    model_version: str = ""
+    earlier_calls: int = 0
+    ended: bool = False
+    end_reason: str = ""
+    transcript: Transcript = field(default_factory=Transcript)
+    clock: TalkClock = field(default_factory=TalkClock)
+    repetition: Repetition = field(default_factory=Repetition)
+    abuse: Abuse = field(default_factory=Abuse)
+    provisional: Incident | None = None
+    distress: Distress = field(default_factory=Distress)
+    monitoring: Monitoring = field(default_factory=Monitoring)
+    book: AlertBook = field(default_factory=AlertBook)
+    step: str = ""
+    step_at_ms: int = 0
+    judged_rounds: int = 1
+    judged_overlong: int = 0
+    judged_causes: list[str] = field(default_factory=list)
+    swap_settled: bool = False
+    agent_like: int = 0
+    agent_like_customer: int = 0
+    segments: int = 0
+    unscored: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallStatus:
+    """What the floor shows of a call; field names are those of `call.status`."""
+
+    call_id: str
+    queue: str
+    agent_id: str
+    language: str
+    level: str
+    labels: tuple[str, ...]
+    elapsed_ms: int
+    talk_ms: int
+    hold_ms: int
+    limit_ms: int
+    rounds: int
+    risk: float
+    step: str
+    monitoring: dict[str, str]

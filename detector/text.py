@@ -1,0 +1,149 @@
+"""Plain facts about a piece of talk that need no model: is it a backchannel, a question, an announced hold?
+
+Works on the words alone, per language, and deliberately judges nobody: what counts as abuse is the classifier's
+business.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Final
+
+_FILLERS_JA: Final = re.compile(r"(えーっと|えーと|えっと|えー|あのー|あの、|そのー|うーん|んー|まあ、|ええと)[、,\s]*")
+_FILLERS_EN: Final = re.compile(r"\b(uh+|um+|er+m?|hmm+|you know|i mean|like,)\b[,\s]*", re.IGNORECASE)
+_SPACE: Final = re.compile(r"\s+")
+_PUNCTUATION: Final = re.compile(r"[、。,.!?！？…・「」『』\"'“”‘’\-—~〜ー]+")
+
+_BACKCHANNEL: Final = {
+    "ja": re.compile(
+        r"(はい|ええ|うん|ああ|あー|へえ|ほう|そう|そうです(か|ね)?|そうなんです(か|ね)?|なるほど(ですね)?|"
+        r"わかりました|分かりました|かしこまりました|承知(いた)?しました|はあ|いえ|いや|どうも|すみません|"
+        r"すいません|恐れ入ります|申し訳ございません|失礼(いた)?します|お願い(いた)?します|ね|よ)*"
+    ),
+    "en": re.compile(
+        r"(yes|yeah|yep|ok(ay)?|uh huh|mm hmm|mhm|right|sure|i see|i understand|no|oh|alright|all right|thanks?( you)?|"
+        r"sorry|got it|of course|hello|hi|ma'?am|sir|go on|go ahead|please|um+|uh+|hmm+| )*",
+        re.IGNORECASE,
+    ),
+}
+_QUESTION: Final = {
+    "ja": re.compile(
+        r"([?？]\s*|(でしょう|ます|です|ません|ました|でした|よろしい|いかが|いただけます|だっけ|の)か[。、\s]*)$"
+    ),
+    "en": re.compile(
+        r"\?\s*$|^(what|which|when|where|who|how|could you|can you|may i|would you|do you|did you|is it|are you)\b",
+        re.IGNORECASE,
+    ),
+}
+_HOLD: Final = {
+    "ja": re.compile(
+        r"(少々|少し|しばらく|そのまま|ちょっと|今しばらく)(の間)?お待ち|お待ち(ください|くださいませ|いただけ|願え|頂け)|"
+        r"保留(に|と)(させて|いたし|し)|確認(して|いたして)(まいり|参り)ます"
+    ),
+    "en": re.compile(
+        r"\b(please hold|hold (the line|on|for|please)|one moment|bear with me|put(ting)? you on( a)?( brief)? hold|"
+        r"just a (moment|minute|second|sec)|give me a (moment|minute|second|sec))\b",
+        re.IGNORECASE,
+    ),
+}
+_APOLOGY: Final = {
+    "ja": re.compile(
+        r"申し訳(ございません|ありません|ございませんでした|なく|ないです)|申しわけ|お詫び|すみません|すいません|"
+        r"ご迷惑を(おかけ|お掛け)|失礼(いた)?しました|謝罪(いた)?し"
+    ),
+    "en": re.compile(r"\b(sorry|apologi[sz]e|apolog(y|ies)|forgive (me|us)|regret (the|this|that))\b", re.IGNORECASE),
+}
+_AGENT_WORDS: Final = {
+    "ja": re.compile(
+        r"お電話(いただき)?ありがとうございます|でございます(。|$)|(担当|オペレーター)の.{1,8}(です|と申し)|"
+        r"お調べ(いた)?し(ます|まし)|確認(いた)?します(ので|。|$)|ご契約者様|お客様(の|に|番号|情報)|承り(ます|まし)|"
+        r"いたしかねます|対応(いた)?しかね|ご本人様"
+    ),
+    "en": re.compile(
+        r"thank(s| you) for (calling|contacting)|how (can|may) i (help|assist) you|my name is \w+(,| and)? (how|i'll)|"
+        r"let me (check|look|pull)|i('ll| will) (look into|check) (that|this) for you|your account (number|details) please|"
+        r"is there anything else|verify your|date of birth",
+        re.IGNORECASE,
+    ),
+}
+_AGAIN: Final = {
+    "ja": re.compile(
+        r"何度も?(同じ|言わせ|言って|説明|聞|も)|何回(も)?(言|説明|同じ|聞)|さっき(から|も|言)|先ほどから|同じこと(を|ばっか|ばかり)|"
+        r"もう一(度|回)言|繰り返し(ます|にな)|だから(さ|ね|よ)?[、,]?言って|ずっと言って|前にも言|最初から言って"
+    ),
+    "en": re.compile(
+        r"\b(like i said|as i said|i('ve| have)? (already|just) (told|said|explained)|again and again|how many times|"
+        r"keep (telling|saying|asking)|same (thing|answer|question)|(once|yet) again|over and over|(second|third|fourth|"
+        r"fifth) time|back to (my|the))\b",
+        re.IGNORECASE,
+    ),
+}
+
+
+def squeeze(text: str, language: str) -> str:
+    """Folds what does not matter to a comparison: width, case, fillers, spaces and punctuation.
+
+    Args:
+        text: any text.
+        language: `ja` or `en`; another is treated as `en`.
+
+    Returns:
+        The folded text, possibly empty. Its offsets are not those of `text`.
+    """
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    folded = (_FILLERS_JA if language == "ja" else _FILLERS_EN).sub("", folded)
+    folded = _PUNCTUATION.sub("" if language == "ja" else " ", folded)
+    return _SPACE.sub("" if language == "ja" else " ", folded).strip()
+
+
+def _pattern(table: dict[str, re.Pattern[str]], language: str) -> re.Pattern[str]:
+    return table.get(language, table["en"])
+
+
+def is_backchannel(text: str, language: str) -> bool:
+    """Whether the text only keeps the talk going (「はい、ええ」, "uh huh, okay") and says nothing of its own."""
+    return _pattern(_BACKCHANNEL, language).fullmatch(squeeze(text, language)) is not None
+
+
+def is_question(text: str, language: str) -> bool:
+    """Whether the text asks something."""
+    return _pattern(_QUESTION, language).search(text.strip()) is not None
+
+
+def announces_hold(text: str, language: str) -> bool:
+    """Whether an operator's text asks the caller to wait."""
+    return _pattern(_HOLD, language).search(text) is not None
+
+
+def apologises(text: str, language: str) -> bool:
+    """Whether the text apologises."""
+    return _pattern(_APOLOGY, language).search(text) is not None
+
+
+def speaks_like_an_agent(text: str, language: str) -> bool:
+    """Whether only an operator would say this (「お電話ありがとうございます」, "how may I help you")."""
+    return _pattern(_AGENT_WORDS, language).search(text) is not None
+
+
+def says_again(text: str, language: str) -> bool:
+    """Whether the speaker says that they are saying it again."""
+    return _pattern(_AGAIN, language).search(text) is not None
+
+
+def substance(text: str, language: str) -> int:
+    """How much the text says, in words of about one idea: characters / 2.5 in Japanese, words elsewhere.
+
+    The divisor is the mean length of a Japanese content word with its particle, so that one threshold serves both.
+    """
+    folded = squeeze(text, language)
+    return round(len(folded) / 2.5) if language == "ja" else len(folded.split())
+
+
+def mostly_digits(text: str) -> bool:
+    """Whether the text reads out a number, a date or a placeholder rather than saying something."""
+    folded = unicodedata.normalize("NFKC", text)
+    letters = [char for char in folded if char.isalnum()]
+    masked = folded.count("〈")
+    digits = sum(char.isdigit() or char in "〇一二三四五六七八九十の" for char in letters)
+    return bool(letters) and (digits * 2 > len(letters) or masked * 12 > len(letters) + 1)

@@ -1,0 +1,1 @@
+"""Composition root: settings, command line, ingest, alert stream, HTTP, storage, delivery, console."""
