@@ -76,7 +76,8 @@ Output = ScoreRequest | AlertEvent | ActionAnswer | Noted
 """What a fold may yield; the driver performs it."""
 
 
-def _never(_text: str, _language: str) -> bool:
+def never(_text: str, _language: str) -> bool:
+    """A gate for partials that lets none through."""
     return False
 
 
@@ -127,7 +128,7 @@ class CallSession:
         instance: str,
         rules: Rules,
         playbook: Playbook,
-        gate: Callable[[str, str], bool] = _never,
+        gate: Callable[[str, str], bool] = never,
         state: CallState | None = None,
     ) -> None:
         self.tenant = tenant

@@ -1,0 +1,94 @@
+"""How inputs and outputs of a call are written into the log: a kind, and MessagePack of the frozen value.
+
+A kind never changes its name; a field may be added with a default, never renamed, so that old logs stay readable.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from detector.alerts import AlertEvent
+from detector.events import (
+    AgentHelp,
+    CallAlive,
+    CallAnswered,
+    CallChanged,
+    CallEnded,
+    CallHeld,
+    CallResumed,
+    CallStarted,
+    ContextSet,
+    FeedLost,
+    FeedRestored,
+    Gap,
+    Segment,
+    SegmentRedacted,
+    SnoozeOver,
+    SpeakersSwapped,
+    SupervisorAction,
+    TimerFired,
+)
+from detector.scoring import ScoreResult, Unscored
+
+
+class Tombstone(msgspec.Struct, frozen=True):
+    """Stands for an event that was refused for good; its `seq` is consumed. `code` says why."""
+
+    code: str
+
+
+KINDS: Final[dict[str, type[Any]]] = {
+    "call.started": CallStarted,
+    "transcript.segment": Segment,
+    "call.answered": CallAnswered,
+    "call.changed": CallChanged,
+    "call.hold": CallHeld,
+    "call.resumed": CallResumed,
+    "call.alive": CallAlive,
+    "call.speakers": SpeakersSwapped,
+    "agent.help": AgentHelp,
+    "call.ended": CallEnded,
+    "timer": TimerFired,
+    "feed.lost": FeedLost,
+    "feed.restored": FeedRestored,
+    "gap": Gap,
+    "context.set": ContextSet,
+    "segment.redacted": SegmentRedacted,
+    "action": SupervisorAction,
+    "snooze.over": SnoozeOver,
+    "score": ScoreResult,
+    "unscored": Unscored,
+    "alert": AlertEvent,
+    "tombstone": Tombstone,
+}
+OUTPUT_KINDS: Final = frozenset({"alert"})
+"""Rows that a fold yields; everything else goes into it."""
+_NAMES: Final = {kind: name for name, kind in KINDS.items()}
+_ENCODER: Final = msgspec.msgpack.Encoder()
+_DECODERS: Final = {name: msgspec.msgpack.Decoder(kind) for name, kind in KINDS.items()}
+
+
+def kind_of(value: object) -> str:
+    """The log kind of a value.
+
+    Raises:
+        KeyError: nothing of this type is logged.
+    """
+    return _NAMES[type(value)]
+
+
+def encode(value: object) -> bytes:
+    """MessagePack of a value whose type is in `KINDS`."""
+    return _ENCODER.encode(value)
+
+
+def decode(kind: str, payload: bytes) -> Any:
+    """Reads back what `encode` wrote.
+
+    Raises:
+        KeyError: unknown kind.
+        msgspec.ValidationError: the payload is not of that kind.
+    """
+    return _DECODERS[kind].decode(payload)

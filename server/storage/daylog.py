@@ -1,0 +1,176 @@
+"""The event log as one SQLite file per UTC day, so that purging a day is unlinking a file.
+
+Knows rows and positions, nothing of calls or alerts. One thread writes; any thread reads, each over its own connection.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from server.storage import codec
+from server.storage.port import Row, Stored
+
+SCHEMA_VERSION: Final = 1
+_ROW_BITS: Final = 36
+"""A position is the day's ordinal above this many bits of row number: 68 thousand million rows a day."""
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS log (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    tenant TEXT NOT NULL,
+    instance TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    utc_ms INTEGER NOT NULL,
+    seq INTEGER,
+    payload BLOB NOT NULL
+);
+CREATE INDEX IF NOT EXISTS log_by_call ON log (instance, tenant);
+"""
+
+
+def day_of(utc_ms: int) -> date:
+    """The UTC day of a moment in milliseconds since 1970."""
+    return datetime.fromtimestamp(utc_ms / 1000, tz=UTC).date()
+
+
+def position_of(day: date, row_id: int) -> int:
+    """A position: rises with the day, and within it with the row."""
+    return (day.toordinal() << _ROW_BITS) | row_id
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Opens a file durably: WAL, a full sync at each commit, deleted content overwritten, readable by its owner only."""
+    if not path.exists():
+        path.touch(mode=0o600)
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA secure_delete=ON")
+    return connection
+
+
+class DayLog:
+    """The day files of one directory.
+
+    Args:
+        folder: where they are; made when absent.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._day: date | None = None
+        self._writer: sqlite3.Connection | None = None
+
+    def days(self) -> list[date]:
+        """The days that have a file, oldest first."""
+        return sorted(date.fromisoformat(path.stem.removeprefix("log-")) for path in self._folder.glob("log-*.sqlite"))
+
+    def write(self, rows: Iterable[Row], *, now_ms: int) -> list[int]:
+        """Writes rows in one transaction that is durable when this returns.
+
+        The day never goes back, even when the clock does: positions only rise.
+
+        Returns:
+            The position of each row.
+
+        Raises:
+            sqlite3.Error: nothing of it was written.
+        """
+        connection, day = self._writer_for(day_of(now_ms))
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            top = connection.execute("SELECT coalesce(max(id), 0) FROM log").fetchone()[0]
+            prepared = [
+                (row.tenant, row.instance, row.kind, row.utc_ms, row.seq, codec.encode(row.value)) for row in rows
+            ]
+            connection.executemany(
+                "INSERT INTO log (tenant, instance, kind, utc_ms, seq, payload) VALUES (?, ?, ?, ?, ?, ?)", prepared
+            )
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        return [position_of(day, top + 1 + index) for index in range(len(prepared))]
+
+    def read(self, tenant: str, instance: str, *, after: int = -1, since: date | None = None) -> Iterator[Stored]:
+        """A call's rows in order.
+
+        Args:
+            after: only rows behind this position.
+            since: the first day that can hold any, to spare opening older files.
+        """
+        first = max(since or date.min, date.fromordinal(after >> _ROW_BITS) if after >= 1 << _ROW_BITS else date.min)
+        for day in self.days():
+            if day < first:
+                continue
+            connection = sqlite3.connect(f"file:{self._path(day)}?mode=ro", uri=True, timeout=5)
+            try:
+                floor = after & ((1 << _ROW_BITS) - 1) if position_of(day, 0) <= after else 0
+                found = connection.execute(
+                    "SELECT id, kind, utc_ms, seq, payload FROM log WHERE instance = ? AND tenant = ? AND id > ? ORDER BY id",
+                    (instance, tenant, floor),
+                )
+                for row_id, kind, utc_ms, seq, payload in found:
+                    row = Row(
+                        tenant=tenant,
+                        instance=instance,
+                        kind=kind,
+                        utc_ms=utc_ms,
+                        seq=seq,
+                        value=codec.decode(kind, payload),
+                    )
+                    yield Stored(position=position_of(day, row_id), row=row)
+            finally:
+                connection.close()
+
+    def redact(self, tenant: str, instance: str, position: int, value: Any) -> None:
+        """Puts a masked value in a row's place (redaction after the fact); the old bytes are overwritten."""
+        day = date.fromordinal(position >> _ROW_BITS)
+        connection = sqlite3.connect(self._path(day), isolation_level=None, timeout=5)
+        try:
+            connection.execute("PRAGMA secure_delete=ON")
+            connection.execute(
+                "UPDATE log SET payload = ? WHERE id = ? AND tenant = ? AND instance = ?",
+                (codec.encode(value), position & ((1 << _ROW_BITS) - 1), tenant, instance),
+            )
+        finally:
+            connection.close()
+
+    def purge(self, before: date) -> list[date]:
+        """Unlinks the files of all days before a day.
+
+        Returns:
+            The days that are gone.
+        """
+        gone = [day for day in self.days() if day < before and day != self._day]
+        for day in gone:
+            for suffix in ("", "-wal", "-shm"):
+                Path(f"{self._path(day)}{suffix}").unlink(missing_ok=True)
+        return gone
+
+    def close(self) -> None:
+        """Closes the writer's file."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def _path(self, day: date) -> Path:
+        return self._folder / f"log-{day.isoformat()}.sqlite"
+
+    def _writer_for(self, day: date) -> tuple[sqlite3.Connection, date]:
+        if self._day is None and (known := self.days()):
+            day = max(day, known[-1])
+        if self._day is not None:
+            day = max(day, self._day)
+        if self._writer is None or day != self._day:
+            self.close()
+            self._writer = connect(self._path(day))
+            self._writer.executescript(_SCHEMA)
+            self._writer.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+            self._day = day
+        return self._writer, day

@@ -1,0 +1,198 @@
+"""The embedded engine: day logs and a state database on SQLite, written by one thread with group commit.
+
+Batches queue up while the last transaction runs and become the next one, so there is no fixed delay and the rate grows
+with the load. The day log commits first, the records that follow from it second: after a crash between the two, the
+fold of the log makes them again.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from datetime import timedelta
+from pathlib import Path
+from typing import Final, TypeVar
+
+from detector.alerts import Alert
+from server.errors import OverloadedError, StorageError
+from server.storage.daylog import DayLog, day_of
+from server.storage.port import Batch, CallRecord, Committed, Snapshot, Stored, StreamEntry
+from server.storage.statedb import StateDatabase, open_engine
+
+MAX_QUEUED_BATCHES: Final = 20_000
+"""Batches that wait for the disk; beyond it `append` refuses, and so does the server."""
+MAX_GROUP: Final = 1_000
+"""Batches in one transaction: at about 1 ms for 50 rows, it bounds the wait of the last one."""
+RETRY_AFTER_MS: Final = 500
+
+T = TypeVar("T")
+
+_log = logging.getLogger("mamori.storage")
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class EmbeddedLog:
+    """The `Log` port on SQLite.
+
+    Args:
+        data_dir: directory of all files; made when absent, readable by its owner only.
+        now_ms: UTC in milliseconds since 1970.
+    """
+
+    def __init__(self, data_dir: Path, *, now_ms: Callable[[], int] = _now_ms) -> None:
+        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._days = DayLog(data_dir / "log")
+        self._state = StateDatabase(open_engine(data_dir / "state.sqlite"))
+        self._now_ms = now_ms
+        self._queue: queue.Queue[tuple[Batch, Future[Committed]] | None] = queue.Queue(MAX_QUEUED_BATCHES)
+        self._failure = ""
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="mamori-log", daemon=True)
+        self._thread.start()
+
+    @property
+    def state(self) -> StateDatabase:
+        """The state database, for tokens, reports and the audit chain."""
+        return self._state
+
+    @property
+    def failure(self) -> str:
+        """Why the last transaction failed, as the error's class name; empty when it went well."""
+        return self._failure if self._thread.is_alive() or self._closed else "writer_stopped"
+
+    @property
+    def depth(self) -> int:
+        """Batches that wait for the disk."""
+        return self._queue.qsize()
+
+    def append(self, batch: Batch) -> Future[Committed]:
+        """Queues a batch; the future resolves when it is durable, or fails with `StorageError`."""
+        future: Future[Committed] = Future()
+        try:
+            self._queue.put_nowait((batch, future))
+        except queue.Full:
+            raise OverloadedError(RETRY_AFTER_MS) from None
+        return future
+
+    def read_call(self, tenant: str, instance: str, *, after: int = -1) -> Iterator[Stored]:
+        """A call's rows after a position, in order."""
+        return self._days.read(tenant, instance, after=after)
+
+    def open_calls(self) -> list[tuple[CallRecord, Snapshot | None]]:
+        """All calls without an end."""
+        return self._state.open_calls()
+
+    def find_call(self, tenant: str, call_id: str) -> CallRecord | None:
+        """The latest instance of a call id."""
+        return self._state.find_call(tenant, call_id)
+
+    def calls(self, tenant: str, *, limit: int = 200, open_only: bool = False) -> list[CallRecord]:
+        """Calls, newest first."""
+        return self._state.calls(tenant, limit=limit, open_only=open_only)
+
+    def alert(self, tenant: str, alert_id: str) -> tuple[str, Alert] | None:
+        """An alert with its call instance."""
+        return self._state.alert(tenant, alert_id)
+
+    def alerts(
+        self, tenant: str, *, open_only: bool = True, limit: int = 1000, call_id: str | None = None
+    ) -> list[Alert]:
+        """Alerts, newest first."""
+        return self._state.alerts(tenant, open_only=open_only, limit=limit, call_id=call_id)
+
+    def stream(self, tenant: str, *, after: int, limit: int = 1000) -> list[StreamEntry]:
+        """Alert events behind a cursor."""
+        return self._state.stream(tenant, after=after, limit=limit)
+
+    def cursor(self) -> int:
+        """The last cursor."""
+        return self._state.cursor_range()[1]
+
+    def oldest_cursor(self) -> int:
+        """The first cursor that is kept."""
+        return self._state.cursor_range()[0]
+
+    def purge(self, *, keep_days: int) -> int:
+        """Unlinks day files older than `keep_days` days.
+
+        Returns:
+            How many days went.
+        """
+        return len(self._days.purge(day_of(self._now_ms()) - timedelta(days=keep_days)))
+
+    def close(self) -> None:
+        """Writes what is queued and closes the files; a second call does nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        self._queue.put(None)
+        self._thread.join()
+        self._state.engine.dispose()
+
+    def _run(self) -> None:
+        running = True
+        while running:
+            first = self._queue.get()
+            group = [first]
+            while len(group) < MAX_GROUP and not self._queue.empty():
+                group.append(self._queue.get_nowait())
+            running = None not in group
+            self._commit([item for item in group if item is not None])
+        self._days.close()
+
+    def _commit(self, group: list[tuple[Batch, Future[Committed]]]) -> None:
+        """Commits a group; if that fails, one by one, so that one bad batch fails its own caller only."""
+        written = self._each(group, self._write_rows)
+        kept = [(batch, future, positions) for (batch, future), positions in zip(group, written, strict=True)]
+        kept = [item for item in kept if item[2] is not None]
+        followed = self._each([(batch, future) for batch, future, _ in kept], self._write_records)
+        for (_, future, positions), cursors in zip(kept, followed, strict=True):
+            if positions is not None and cursors is not None:
+                future.set_result(Committed(positions=positions, cursors=cursors))
+
+    def _each(
+        self, group: list[tuple[Batch, Future[Committed]]], write: Callable[[list[Batch]], list[T]]
+    ) -> list[T | None]:
+        if not group:
+            return []
+        try:
+            done: list[T | None] = list(write([batch for batch, _ in group]))
+        except Exception as error:
+            self._failure = type(error).__name__
+            _log.error("log write failed", extra={"error": self._failure, "batches": len(group)})
+            if len(group) > 1:
+                return [result for item in group for result in self._each([item], write)]
+            group[0][1].set_exception(StorageError(f"the log did not take the write ({self._failure})"))
+            return [None]
+        self._failure = ""
+        return done
+
+    def _write_rows(self, batches: list[Batch]) -> list[tuple[int, ...]]:
+        rows = [row for batch in batches for row in batch.rows]
+        positions = self._days.write(rows, now_ms=self._now_ms()) if rows else []
+        return _split(positions, [len(batch.rows) for batch in batches])
+
+    def _write_records(self, batches: list[Batch]) -> list[tuple[int | None, ...]]:
+        cursors = self._state.write(
+            alerts=[alert for batch in batches for alert in batch.alerts],
+            calls=list({(call.tenant, call.instance): call for batch in batches for call in batch.calls}.values()),
+            snapshots=[snapshot for batch in batches for snapshot in batch.snapshots],
+            audit=[entry for batch in batches for entry in batch.audit],
+        )
+        return _split(cursors, [len(batch.alerts) for batch in batches])
+
+
+def _split(items: Sequence[T], sizes: Sequence[int]) -> list[tuple[T, ...]]:
+    parts: list[tuple[T, ...]] = []
+    start = 0
+    for size in sizes:
+        parts.append(tuple(items[start : start + size]))
+        start += size
+    return parts

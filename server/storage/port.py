@@ -1,0 +1,173 @@
+"""The log port: what the runtime needs of an engine, whichever it is.
+
+The log is the truth. A `Batch` is one unit of durability: when its future resolves, all of it will survive a power
+failure, and only then may anything of it be acknowledged or published.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from detector.alerts import Alert, AlertEvent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One row of a call's log.
+
+    Args:
+        tenant, instance: whose call it is; `instance` names one life of a call id.
+        kind: a key of `codec.KINDS`.
+        utc_ms: receipt, UTC milliseconds since 1970.
+        seq: the platform's number of the event, or None for what the server added.
+        value: the decoded value.
+    """
+
+    tenant: str
+    instance: str
+    kind: str
+    utc_ms: int
+    value: Any = field(repr=False)
+    seq: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallRecord:
+    """What is stored of a call beside its log.
+
+    Args:
+        started_ms: UTC of its first event, milliseconds since 1970.
+        ended_ms: UTC of its end, or None while it is open.
+        next_seq: the lowest `seq` that is not consumed yet.
+        level: the highest level that the call reached.
+    """
+
+    tenant: str
+    instance: str
+    call_id: str
+    queue: str
+    agent_id: str
+    language: str
+    started_ms: int
+    ended_ms: int | None = None
+    end_reason: str = ""
+    next_seq: int = 0
+    level: str = "none"
+    talk_ms: int = 0
+    hold_ms: int = 0
+    monitoring: str = "ok"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """A call's state at a point of its log: everything up to `position` is folded in.
+
+    Args:
+        position: the `Stored.position` of the last row that is contained.
+        data: encoded `CallState`.
+    """
+
+    tenant: str
+    instance: str
+    position: int
+    fold_version: int
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditEntry:
+    """Who did what to what; ids and actions only, never transcript text."""
+
+    tenant: str
+    utc_ms: int
+    actor: str
+    action: str
+    target: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """One unit of durability, in the order: log rows, then the records that follow from them."""
+
+    rows: Sequence[Row] = ()
+    alerts: Sequence[tuple[str, str, AlertEvent]] = ()
+    calls: Sequence[CallRecord] = ()
+    snapshots: Sequence[Snapshot] = ()
+    audit: Sequence[AuditEntry] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Committed:
+    """A batch is durable.
+
+    Args:
+        positions: of its rows, in order; rising within a call.
+        cursors: of its alert events, in order; None for one that was there already.
+    """
+
+    positions: tuple[int, ...]
+    cursors: tuple[int | None, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """A row as read back."""
+
+    position: int
+    row: Row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamEntry:
+    """One alert event with its place in the alert stream."""
+
+    cursor: int
+    tenant: str
+    event: AlertEvent
+
+
+class Log(Protocol):
+    """What the runtime needs of a storage engine. Reads are synchronous and belong on a worker thread."""
+
+    def append(self, batch: Batch) -> Future[Committed]:
+        """Makes a batch durable, in the order of the calls.
+
+        Raises:
+            OverloadedError: the write queue is full.
+        """
+
+    def read_call(self, tenant: str, instance: str, *, after: int = -1) -> Iterator[Stored]:
+        """A call's rows after a position, in order."""
+
+    def open_calls(self) -> list[tuple[CallRecord, Snapshot | None]]:
+        """All calls that have not ended, with their last snapshots."""
+
+    def find_call(self, tenant: str, call_id: str) -> CallRecord | None:
+        """The latest instance of a call id."""
+
+    def calls(self, tenant: str, *, limit: int = 200, open_only: bool = False) -> list[CallRecord]:
+        """Calls, newest first."""
+
+    def alert(self, tenant: str, alert_id: str) -> tuple[str, Alert] | None:
+        """An alert as it stands, with its call instance."""
+
+    def alerts(
+        self, tenant: str, *, open_only: bool = True, limit: int = 1000, call_id: str | None = None
+    ) -> list[Alert]:
+        """Alerts, newest first."""
+
+    def stream(self, tenant: str, *, after: int, limit: int = 1000) -> list[StreamEntry]:
+        """Alert events after a cursor, in order."""
+
+    def cursor(self) -> int:
+        """The last cursor that was given out, 0 before the first."""
+
+    def oldest_cursor(self) -> int:
+        """The first cursor that retention has kept, 0 when there is none."""
+
+    def close(self) -> None:
+        """Writes what is queued and closes the files."""

@@ -1,0 +1,251 @@
+"""The state database: calls, alerts and their stream, snapshots, audit, tokens. SQLAlchemy Core over the shared tables.
+
+Everything here follows from the log and can be made again from it, but for audit, tokens and flags.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from sqlalchemy.dialects import sqlite
+
+from detector.alerts import CLOSED, Alert, AlertEvent
+from detector.replaying import parse_utc_ms
+from server.storage.port import AuditEntry, CallRecord, Snapshot, StreamEntry
+from server.storage.tables import ALERT_EVENTS, ALERTS, AUDIT, CALLS, SNAPSHOTS
+
+_CLOSED: Final = tuple(state.value for state in CLOSED)
+_EVENT: Final = msgspec.msgpack.Decoder(AlertEvent)
+_ALERT: Final = msgspec.msgpack.Decoder(Alert)
+
+
+def open_engine(path: Path) -> sa.Engine:
+    """Opens the SQLite state database durably and brings its schema up to date."""
+    if not path.exists():
+        path.touch(mode=0o600)
+    engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": 5, "check_same_thread": False})
+
+    @sa.event.listens_for(engine, "connect")
+    def _pragmas(connection: Any, _record: Any) -> None:
+        cursor = connection.cursor()
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON", "foreign_keys=ON"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    migrate(engine)
+    return engine
+
+
+def migrate(engine: sa.Engine) -> None:
+    """Applies the migrations that the database lacks."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+class StateDatabase:
+    """Reads from any thread, writes from one."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self.engine = engine
+
+    def write(
+        self,
+        *,
+        alerts: Sequence[tuple[str, str, AlertEvent]],
+        calls: Sequence[CallRecord],
+        snapshots: Sequence[Snapshot],
+        audit: Sequence[AuditEntry],
+    ) -> list[int | None]:
+        """Writes records in one transaction.
+
+        Returns:
+            For each alert event its cursor, or None where that version of the alert is known already.
+        """
+        if not (alerts or calls or snapshots or audit):
+            return []
+        with self.engine.begin() as connection:
+            if calls:
+                self._put(connection, CALLS, [_fields(item) for item in calls])
+            if snapshots:
+                self._put(connection, SNAPSHOTS, [_fields(item) for item in snapshots])
+            cursors = [self._alert(connection, tenant, instance, event) for tenant, instance, event in alerts]
+            for entry in audit:
+                self._audit(connection, entry)
+        return cursors
+
+    def _put(self, connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) -> None:
+        insert = sqlite.insert(table)
+        keys = [column.name for column in table.primary_key]
+        changes = {column.name: insert.excluded[column.name] for column in table.columns if column.name not in keys}
+        connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=changes), rows)
+
+    def _alert(self, connection: sa.Connection, tenant: str, instance: str, event: AlertEvent) -> int | None:
+        alert = event.alert
+        written = connection.execute(
+            sqlite.insert(ALERT_EVENTS)
+            .values(
+                tenant=tenant,
+                alert_id=alert.alert_id,
+                version=alert.version,
+                instance=instance,
+                utc_ms=parse_utc_ms(alert.updated_at),
+                body=msgspec.msgpack.encode(event),
+            )
+            .on_conflict_do_nothing(index_elements=["tenant", "alert_id", "version"])
+        )
+        if written.rowcount < 1:
+            return None
+        row = {
+            "tenant": tenant,
+            "alert_id": alert.alert_id,
+            "instance": instance,
+            "call_id": alert.call_id,
+            "queue": alert.call.queue,
+            "agent_id": alert.call.agent_id,
+            "language": alert.call.language,
+            "kind": alert.kind.value,
+            "level": alert.level.value,
+            "labels": ",".join(alert.labels),
+            "state": alert.state.value,
+            "outcome": alert.outcome,
+            "version": alert.version,
+            "raised_ms": parse_utc_ms(alert.raised_at),
+            "acknowledged_ms": parse_utc_ms(alert.acknowledged_at) if alert.acknowledged_at else None,
+            "body": msgspec.msgpack.encode(alert),
+        }
+        self._put(connection, ALERTS, [row])
+        return int(written.lastrowid)
+
+    def _audit(self, connection: sa.Connection, entry: AuditEntry) -> None:
+        last = connection.execute(sa.select(AUDIT.c.digest).order_by(AUDIT.c.id.desc()).limit(1)).scalar() or ""
+        connection.execute(AUDIT.insert().values(**_fields(entry), digest=chain_digest(last, entry)))
+
+    def verify_audit(self) -> int | None:
+        """Checks the audit chain.
+
+        Returns:
+            None if it is whole, else the id of the first entry that does not follow from the one before.
+        """
+        last = ""
+        with self.engine.connect() as connection:
+            for row in connection.execute(sa.select(AUDIT).order_by(AUDIT.c.id)):
+                entry = AuditEntry(
+                    tenant=row.tenant,
+                    utc_ms=row.utc_ms,
+                    actor=row.actor,
+                    action=row.action,
+                    target=row.target,
+                    detail=row.detail,
+                )
+                if chain_digest(last, entry) != row.digest:
+                    return int(row.id)
+                last = row.digest
+        return None
+
+    def open_calls(self) -> list[tuple[CallRecord, Snapshot | None]]:
+        """All calls without an end, with their snapshots."""
+        joined = sa.select(CALLS, SNAPSHOTS.c.position, SNAPSHOTS.c.fold_version, SNAPSHOTS.c.data).select_from(
+            CALLS.outerjoin(
+                SNAPSHOTS, (CALLS.c.tenant == SNAPSHOTS.c.tenant) & (CALLS.c.instance == SNAPSHOTS.c.instance)
+            )
+        )
+        found = []
+        with self.engine.connect() as connection:
+            for row in connection.execute(joined.where(CALLS.c.ended_ms.is_(None)).order_by(CALLS.c.started_ms)):
+                snapshot = None
+                if row.data is not None:
+                    snapshot = Snapshot(
+                        tenant=row.tenant,
+                        instance=row.instance,
+                        position=row.position,
+                        fold_version=row.fold_version,
+                        data=row.data,
+                    )
+                found.append((_call(row), snapshot))
+        return found
+
+    def find_call(self, tenant: str, call_id: str) -> CallRecord | None:
+        """The latest instance of a call id."""
+        query = (
+            sa.select(CALLS)
+            .where(CALLS.c.tenant == tenant, CALLS.c.call_id == call_id)
+            .order_by(CALLS.c.started_ms.desc(), CALLS.c.instance.desc())
+            .limit(1)
+        )
+        with self.engine.connect() as connection:
+            row = connection.execute(query).first()
+        return _call(row) if row is not None else None
+
+    def calls(self, tenant: str, *, limit: int, open_only: bool) -> list[CallRecord]:
+        """Calls, newest first."""
+        query = sa.select(CALLS).where(CALLS.c.tenant == tenant).order_by(CALLS.c.started_ms.desc()).limit(limit)
+        if open_only:
+            query = query.where(CALLS.c.ended_ms.is_(None))
+        with self.engine.connect() as connection:
+            return [_call(row) for row in connection.execute(query)]
+
+    def alert(self, tenant: str, alert_id: str) -> tuple[str, Alert] | None:
+        """An alert and its call instance."""
+        query = sa.select(ALERTS.c.instance, ALERTS.c.body).where(
+            ALERTS.c.tenant == tenant, ALERTS.c.alert_id == alert_id
+        )
+        with self.engine.connect() as connection:
+            row = connection.execute(query).first()
+        return (row.instance, _ALERT.decode(row.body)) if row is not None else None
+
+    def alerts(self, tenant: str, *, open_only: bool, limit: int, call_id: str | None) -> list[Alert]:
+        """Alerts, newest first."""
+        query = sa.select(ALERTS.c.body).where(ALERTS.c.tenant == tenant).order_by(ALERTS.c.raised_ms.desc())
+        if open_only:
+            query = query.where(ALERTS.c.state.not_in(_CLOSED))
+        if call_id is not None:
+            query = query.where(ALERTS.c.call_id == call_id)
+        with self.engine.connect() as connection:
+            return [_ALERT.decode(row.body) for row in connection.execute(query.limit(limit))]
+
+    def stream(self, tenant: str, *, after: int, limit: int) -> list[StreamEntry]:
+        """Alert events behind a cursor."""
+        query = (
+            sa.select(ALERT_EVENTS.c.cursor, ALERT_EVENTS.c.body)
+            .where(ALERT_EVENTS.c.tenant == tenant, ALERT_EVENTS.c.cursor > after)
+            .order_by(ALERT_EVENTS.c.cursor)
+            .limit(limit)
+        )
+        with self.engine.connect() as connection:
+            return [
+                StreamEntry(cursor=row.cursor, tenant=tenant, event=_EVENT.decode(row.body))
+                for row in connection.execute(query)
+            ]
+
+    def cursor_range(self) -> tuple[int, int]:
+        """First and last cursor of the stream, 0 and 0 when it is empty."""
+        query = sa.select(sa.func.min(ALERT_EVENTS.c.cursor), sa.func.max(ALERT_EVENTS.c.cursor))
+        with self.engine.connect() as connection:
+            low, high = connection.execute(query).one()
+        return low or 0, high or 0
+
+
+def chain_digest(previous: str, entry: AuditEntry) -> str:
+    """SHA-256 over the digest of the entry before and this entry's fields: a change anywhere breaks the chain."""
+    text = "\x1f".join(
+        (previous, entry.tenant, str(entry.utc_ms), entry.actor, entry.action, entry.target, entry.detail)
+    )
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    return {name: getattr(value, name) for name in value.__dataclass_fields__}
+
+
+def _call(row: Any) -> CallRecord:
+    return CallRecord(**{name: getattr(row, name) for name in CallRecord.__dataclass_fields__})

@@ -1,0 +1,122 @@
+"""Tables of the state database, one definition for SQLite and PostgreSQL; the tenant is part of every key."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import sqlalchemy as sa
+
+METADATA: Final = sa.MetaData()
+
+_BigId = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+CALLS: Final = sa.Table(
+    "calls",
+    METADATA,
+    sa.Column("tenant", sa.String(64), primary_key=True),
+    sa.Column("instance", sa.String(320), primary_key=True),
+    sa.Column("call_id", sa.String(256), nullable=False),
+    sa.Column("queue", sa.String(256), nullable=False),
+    sa.Column("agent_id", sa.String(256), nullable=False),
+    sa.Column("language", sa.String(35), nullable=False),
+    sa.Column("started_ms", sa.BigInteger, nullable=False),
+    sa.Column("ended_ms", sa.BigInteger),
+    sa.Column("end_reason", sa.String(256), nullable=False),
+    sa.Column("next_seq", sa.BigInteger, nullable=False),
+    sa.Column("level", sa.String(16), nullable=False),
+    sa.Column("talk_ms", sa.BigInteger, nullable=False),
+    sa.Column("hold_ms", sa.BigInteger, nullable=False),
+    sa.Column("monitoring", sa.String(32), nullable=False),
+    sa.Index("calls_by_id", "tenant", "call_id", "started_ms"),
+    sa.Index("calls_open", "ended_ms"),
+)
+
+ALERT_EVENTS: Final = sa.Table(
+    "alert_events",
+    METADATA,
+    sa.Column("cursor", _BigId, primary_key=True, autoincrement=True),
+    sa.Column("tenant", sa.String(64), nullable=False),
+    sa.Column("alert_id", sa.String(64), nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("instance", sa.String(320), nullable=False),
+    sa.Column("utc_ms", sa.BigInteger, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.UniqueConstraint("tenant", "alert_id", "version"),
+    sqlite_autoincrement=True,
+)
+
+ALERTS: Final = sa.Table(
+    "alerts",
+    METADATA,
+    sa.Column("tenant", sa.String(64), primary_key=True),
+    sa.Column("alert_id", sa.String(64), primary_key=True),
+    sa.Column("instance", sa.String(320), nullable=False),
+    sa.Column("call_id", sa.String(256), nullable=False),
+    sa.Column("queue", sa.String(256), nullable=False),
+    sa.Column("agent_id", sa.String(256), nullable=False),
+    sa.Column("language", sa.String(35), nullable=False),
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("level", sa.String(16), nullable=False),
+    sa.Column("labels", sa.String(256), nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("outcome", sa.String(16), nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("raised_ms", sa.BigInteger, nullable=False),
+    sa.Column("acknowledged_ms", sa.BigInteger),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Index("alerts_by_state", "tenant", "state", "raised_ms"),
+    sa.Index("alerts_by_time", "tenant", "raised_ms"),
+    sa.Index("alerts_by_call", "tenant", "call_id"),
+)
+
+SNAPSHOTS: Final = sa.Table(
+    "snapshots",
+    METADATA,
+    sa.Column("tenant", sa.String(64), primary_key=True),
+    sa.Column("instance", sa.String(320), primary_key=True),
+    sa.Column("position", sa.BigInteger, nullable=False),
+    sa.Column("fold_version", sa.Integer, nullable=False),
+    sa.Column("data", sa.LargeBinary, nullable=False),
+)
+
+AUDIT: Final = sa.Table(
+    "audit",
+    METADATA,
+    sa.Column("id", _BigId, primary_key=True, autoincrement=True),
+    sa.Column("tenant", sa.String(64), nullable=False),
+    sa.Column("utc_ms", sa.BigInteger, nullable=False),
+    sa.Column("actor", sa.String(256), nullable=False),
+    sa.Column("action", sa.String(64), nullable=False),
+    sa.Column("target", sa.String(512), nullable=False),
+    sa.Column("detail", sa.String(1024), nullable=False),
+    sa.Column("digest", sa.String(64), nullable=False),
+    sqlite_autoincrement=True,
+)
+
+TOKENS: Final = sa.Table(
+    "tokens",
+    METADATA,
+    sa.Column("token_id", sa.String(32), primary_key=True),
+    sa.Column("digest", sa.String(64), nullable=False, unique=True),
+    sa.Column("name", sa.String(256), nullable=False),
+    sa.Column("tenant", sa.String(64), nullable=False),
+    sa.Column("role", sa.String(16), nullable=False),
+    sa.Column("queues", sa.String(2048), nullable=False),
+    sa.Column("created_ms", sa.BigInteger, nullable=False),
+    sa.Column("expires_ms", sa.BigInteger),
+    sa.Column("revoked_ms", sa.BigInteger),
+)
+
+FLAGS: Final = sa.Table(
+    "flags",
+    METADATA,
+    sa.Column("id", _BigId, primary_key=True, autoincrement=True),
+    sa.Column("tenant", sa.String(64), nullable=False),
+    sa.Column("instance", sa.String(320), nullable=False),
+    sa.Column("segment_id", sa.String(256), nullable=False),
+    sa.Column("labels", sa.String(256), nullable=False),
+    sa.Column("note", sa.String(4096), nullable=False),
+    sa.Column("actor", sa.String(256), nullable=False),
+    sa.Column("utc_ms", sa.BigInteger, nullable=False),
+    sqlite_autoincrement=True,
+)
