@@ -1,0 +1,1 @@
+"""Training: vocabulary, data, augmentation, losses, the loop, calibration and export. Needs the extra `torch`."""
