@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 import onnxruntime
+from numpy.typing import NDArray
 
 from detector.labels import CUES, HARASSMENT_LABELS, UTTERANCE_LABELS, Speaker
 from detector.scoring import ScoreRequest, ScoreResult
@@ -18,6 +19,8 @@ from models.errors import ModelFilesError
 from models.heads import Floats, LabelHead, decode_spans, pool, sigmoid, unit_half
 from models.manifest import Manifest, read_manifest
 from models.tokenisation import EncodedInput, InputTokeniser
+
+Ints = NDArray[np.int64]
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -42,8 +45,8 @@ class Prepared:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Row:
-    """What the graph gave for one input: logits (outputs,), evidence (tokens, labels), pooled (width,)."""
+class Row:
+    """What the model gave for one input: logits (outputs,), evidence (tokens, labels), pooled (width,)."""
 
     logits: Floats
     evidence: Floats
@@ -119,33 +122,41 @@ class OnnxScorer:
             logits.append(np.stack([row.logits for row in mine]).max(axis=0))
         return np.stack(logits)
 
-    def _rows(self, inputs: Sequence[EncodedInput]) -> list[_Row]:
+    def _rows(self, inputs: Sequence[EncodedInput]) -> list[Row]:
         by_length: dict[int, list[int]] = defaultdict(list)
         for number, found in enumerate(inputs):
             by_length[found.padded_length].append(number)
-        rows: dict[int, _Row] = {}
+        rows: dict[int, Row] = {}
         for length, numbers in by_length.items():
             for start in range(0, len(numbers), MAX_BATCH):
                 chosen = numbers[start : start + MAX_BATCH]
                 rows.update(zip(chosen, self._forward([inputs[n] for n in chosen], length), strict=True))
         return [rows[number] for number in range(len(inputs))]
 
-    def _forward(self, inputs: Sequence[EncodedInput], length: int) -> list[_Row]:
+    def _forward(self, inputs: Sequence[EncodedInput], length: int) -> list[Row]:
+        ids, groups = self._padded(inputs, length)
+        hidden, evidence = self._session.run(["hidden", "evidence"], {"ids": ids, "groups": groups})
+        return self._to_rows(inputs, hidden, evidence)
+
+    def _padded(self, inputs: Sequence[EncodedInput], length: int) -> tuple[Ints, Ints]:
+        """`ids` and `groups` (inputs, length), as `models.encoder.Encoder` reads them."""
         ids = np.full((len(inputs), length), self._tokeniser.pad_id, dtype=np.int64)
         groups = np.zeros((len(inputs), length), dtype=np.int64)
         for number, found in enumerate(inputs):
             ids[number, : len(found.ids)] = found.ids
             groups[number, : len(found.ids)] = 2
             groups[number, 1 : found.utterance_end] = 1
-        hidden, evidence = self._session.run(["hidden", "evidence"], {"ids": ids, "groups": groups})
-        rows: list[_Row] = []
+        return ids, groups
+
+    def _to_rows(self, inputs: Sequence[EncodedInput], hidden: Floats, evidence: Floats) -> list[Row]:
+        rows: list[Row] = []
         for number, found in enumerate(inputs):
             pooled = pool(hidden[number], found.utterance_end)
             tokens = sigmoid(evidence[number, 1 : found.utterance_end - 1])
-            rows.append(_Row(logits=self._head(hidden[number, 0], pooled), evidence=tokens, pooled=pooled))
+            rows.append(Row(logits=self._head(hidden[number, 0], pooled), evidence=tokens, pooled=pooled))
         return rows
 
-    def _result(self, item: Prepared, rows: Sequence[_Row]) -> ScoreResult:
+    def _result(self, item: Prepared, rows: Sequence[Row]) -> ScoreResult:
         request = item.request
         logits = np.stack([row.logits for row in rows]).max(axis=0)
         curves = self._manifest.curves[request.language]
@@ -170,7 +181,7 @@ class OnnxScorer:
         )
 
 
-def _joined(inputs: Sequence[EncodedInput], rows: Sequence[_Row]) -> tuple[list[tuple[int, int]], Floats]:
+def _joined(inputs: Sequence[EncodedInput], rows: Sequence[Row]) -> tuple[list[tuple[int, int]], Floats]:
     """Offsets and evidence of all windows, each token once (the strongest reading of those that windows share)."""
     strongest: dict[tuple[int, int], Any] = {}
     for found, row in zip(inputs, rows, strict=True):

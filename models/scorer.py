@@ -6,6 +6,7 @@ The import of this module needs neither torch nor ONNX Runtime; the scorer that 
 from __future__ import annotations
 
 import logging
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -32,4 +33,37 @@ def load_scorer(model: str | Path | None = None) -> Scorer:
     if model is None and not (BUNDLED / "manifest.json").is_file():
         _LOG.warning("no bundled model: the lexicon answers (degraded)")
         return LexiconScorer()
-    raise ModelFilesError(f"no model at {model or BUNDLED}")
+    folder = BUNDLED if model is None else Path(model)
+    if (folder / "manifest.json").is_file():
+        return _packed(folder)
+    return _foreign(str(model))
+
+
+def _packed(folder: Path) -> Scorer:
+    """On a GPU where torch finds one, else on ONNX Runtime."""
+    if _has_gpu():
+        from models.torch_scorer import TorchScorer  # noqa: PLC0415 - an extra
+
+        return TorchScorer(folder)
+    from models.onnx_scorer import OnnxScorer  # noqa: PLC0415 - not needed for the lexicon
+
+    return OnnxScorer(folder)
+
+
+def _foreign(model: str) -> Scorer:
+    if find_spec("torch") is None or find_spec("transformers") is None:
+        raise ModelFilesError(
+            f"{model} is no packed model, and other models need the extra: pip install 'mamori[torch]'"
+        )
+    from models.torch_scorer import HuggingFaceScorer  # noqa: PLC0415 - an extra
+
+    return HuggingFaceScorer(model)
+
+
+def _has_gpu() -> bool:
+    """Whether a GPU is there, asked without importing torch where no driver is."""
+    if not Path("/proc/driver/nvidia").exists() or find_spec("torch") is None:
+        return False
+    import torch  # noqa: PLC0415 - an extra
+
+    return bool(torch.cuda.is_available())
