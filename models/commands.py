@@ -11,10 +11,11 @@ from pathlib import Path
 import click
 
 from models.corpus.schema import FOLDER
-from models.scorer import BUNDLED
+from models.scorer import BUNDLED, load_scorer
 
 _DEFAULT_BASE = "intfloat/multilingual-e5-small"
 _FOLDER = click.Path(file_okay=False, path_type=Path)
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command()
@@ -77,3 +78,22 @@ def export(source: Path, target: Path) -> None:
     from models.packing import install  # noqa: PLC0415 - needs ONNX Runtime
 
     click.echo(install(source, target))
+
+
+@click.command()
+@click.option("--utterances", type=_FILE, multiple=True, help="Labelled utterances, JSON Lines; may be given again.")
+@click.option("--model", type=str, help="Packed model or Hugging Face classifier.  [default: the bundled model]")
+@click.option("--report", "folder", type=_FOLDER, help="Where JSON, plots and an HTML page go.")
+def evaluate(utterances: tuple[Path, ...], model: str | None, folder: Path | None) -> None:
+    """Measure accuracy on labelled utterances."""
+    from models.evaluate import evaluate_utterances, read_labelled  # noqa: PLC0415 - numpy, only where needed
+    from models.report import tables, write_report  # noqa: PLC0415
+
+    items = [item for path in utterances for item in read_labelled(path)]
+    if not items:
+        raise click.UsageError("no utterances")
+    report = evaluate_utterances(items, load_scorer(model))
+    click.echo(tables(report))
+    if folder is not None:
+        for path in write_report(report, folder):
+            click.echo(str(path), err=True)

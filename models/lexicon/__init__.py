@@ -124,7 +124,9 @@ class Lexicon:
                 for match in pattern.finditer(text.text):
                     if match.end() > match.start() and not self._is_muted(match.group()):
                         start, end = text.original(match.start(), match.end())
-                        weight = entry.weight * (_damping(text.text, match, language) if entry.target else 1.0)
+                        weight = entry.weight * (
+                            _damping(text.text, match, entry.label, language) if entry.target else 1.0
+                        )
                         found.append(Hit(label=entry.label, start=start, end=end, weight=weight, reason=entry.reason))
         return found
 
@@ -141,7 +143,8 @@ class Lexicon:
             entry.label
             for entry, pattern in grave
             for match in pattern.finditer(normal)
-            if not (entry.target and _damping(normal, match, language) < 1.0) and not self._is_muted(match.group())
+            if not (entry.target and _damping(normal, match, entry.label, language) < 1.0)
+            and not self._is_muted(match.group())
         }
         return tuple(label for label in OUTPUTS if label in labels)
 
@@ -193,13 +196,14 @@ def _compiled(entry: Entry) -> re.Pattern[str]:
         raise LexiconError(f"pattern {entry.pattern!r}: {error}") from error
 
 
-def _damping(text: str, match: re.Match[str], language: str) -> float:
+def _damping(text: str, match: re.Match[str], label: str, language: str) -> float:
     """1 for words aimed at the listener, less where they are quoted, about somebody else or about the speaker."""
     before, after = text[: match.start()], text[match.end() :]
     quoted = _QUOTED["ja"].match(after[:16]) if language == "ja" else _QUOTED["en"].search(before[-48:])
+    # "I'm stupid" is self-blame, "I'm going to kill you" is not.
     damped = (
         quoted
-        or _SELF[language].search(before[-16:])
+        or (label == "verbal_abuse" and _SELF[language].search(before[-16:]))
         or _THIRD[language].search(before[-32:])
         or _NEGATED_WISH[language].match(after)
     )

@@ -1,0 +1,78 @@
+"""The accuracy report on paper: tables for the terminal, JSON, plots where matplotlib is there, and one HTML page."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from detector.labels import HARASSMENT_LABELS
+
+
+def tables(report: Mapping[str, Any]) -> str:
+    """The report as plain text."""
+    lines = [f"model {report['model_version']}, {report['items']} utterances"]
+    for name, section in report["sections"].items():
+        alarms = section["false_alarms"]
+        lines += [
+            "",
+            f"[{name}] macro-F1 {section['macro_f1']:.3f}   any harassment found {section['any_harassment_recall']:.1%}   "
+            f"false alarms: hard {alarms['hard']:.1%} of {alarms['hard_items']}, all {alarms['all']:.1%}",
+            f"  {'label':18}{'n':>6}{'precision':>11}{'recall':>8}{'F1':>7}{'AP':>7}{'AUC':>7}{'ECE':>7}",
+        ]
+        for label, row in [*section["labels"].items(), *section["cues"].items()]:
+            if row["support"]:
+                lines.append(
+                    f"  {label:18}{row['support']:>6}{row['precision']:>11.3f}{row['recall']:>8.3f}{row['f1']:>7.3f}"
+                    f"{row['average_precision']:>7.3f}{row['auc']:>7.3f}{row['calibration_error']:>7.3f}"
+                )
+        by_tag = ", ".join(f"{tag} {row['fired']:.1%} of {row['items']}" for tag, row in alarms["by_tag"].items())
+        if by_tag:
+            lines.append(f"  false alarms by kind: {by_tag}")
+    return "\n".join(lines)
+
+
+def write_report(report: Mapping[str, Any], folder: Path) -> list[Path]:
+    """Writes `report.json`, `report.html` and, with matplotlib, plots; returns what was written."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = [folder / "report.json"]
+    written[0].write_text(json.dumps(report, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    plots = _plots(report, folder) if find_spec("matplotlib") else []
+    page = folder / "report.html"
+    page.write_text(_page(report, plots), encoding="utf-8")
+    return [*written, *plots, page]
+
+
+def _plots(report: Mapping[str, Any], folder: Path) -> list[Path]:
+    import matplotlib as mpl  # noqa: PLC0415 - an extra
+
+    mpl.use("Agg")
+    from matplotlib import pyplot  # noqa: PLC0415 - after the backend
+
+    figure, axes = pyplot.subplots(figsize=(9, 4), layout="constrained")
+    sections = {name: section for name, section in report["sections"].items() if name != "all"}
+    width = 0.8 / max(len(sections), 1)
+    for place, (name, section) in enumerate(sections.items()):
+        values = [section["labels"][label]["f1"] for label in HARASSMENT_LABELS]
+        axes.bar([x + place * width for x in range(len(values))], values, width, label=name)
+    axes.set_xticks([x + width / 2 for x in range(len(HARASSMENT_LABELS))], HARASSMENT_LABELS, rotation=20)
+    axes.set_ylim(0, 1)
+    axes.set_ylabel("F1")
+    axes.legend()
+    path = folder / "f1.png"
+    figure.savefig(path, dpi=130)
+    pyplot.close(figure)
+    return [path]
+
+
+def _page(report: Mapping[str, Any], plots: list[Path]) -> str:
+    images = "".join(f'<img src="{html.escape(path.name)}" alt="{html.escape(path.stem)}">' for path in plots)
+    return (
+        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Accuracy</title>'
+        "<style>body{font:15px/1.5 system-ui;max-width:70rem;margin:2rem auto;padding:0 1rem}"
+        "pre{overflow:auto;background:#f6f6f6;padding:1rem}img{max-width:100%}</style>"
+        f"<h1>Accuracy report</h1>{images}<pre>{html.escape(tables(report))}</pre></html>\n"
+    )

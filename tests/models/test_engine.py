@@ -1,0 +1,153 @@
+import threading
+from collections.abc import Sequence
+
+import pytest
+
+from detector.scoring import ScoreRequest, ScoreResult, Unscored, UnscoredReason
+from models.engine import Engine
+from models.errors import EngineClosedError
+
+
+class FakeScorer:
+    """Answers with the length of the text; waits at a gate, fails on demand."""
+
+    model_version = "fake-1"
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.entered = threading.Event()
+        self.gate.set()
+        self.batches: list[list[str]] = []
+
+    def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreResult]:
+        self.entered.set()
+        assert self.gate.wait(10)
+        self.batches.append([request.request_id for request in requests])
+        if any(request.text == "boom" for request in requests):
+            raise RuntimeError("boom")
+        return [
+            ScoreResult(request_id=request.request_id, scores={"threat": len(request.text) / 100})
+            for request in requests
+        ]
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def request(number: int, text: str | None = None, urgency: int = 0) -> ScoreRequest:
+    return ScoreRequest(request_id=str(number), text=text or f"text {number}", language="en", urgency=urgency)
+
+
+@pytest.fixture
+def scorer() -> FakeScorer:
+    return FakeScorer()
+
+
+def test_answers_come_back_to_their_callers(scorer: FakeScorer) -> None:
+    engine = Engine(scorer, workers=2)
+    futures = [engine.submit(request(number)) for number in range(50)]
+    results = [future.result(10) for future in futures]
+    assert [result.request_id for result in results] == [str(number) for number in range(50)]
+    assert engine.health.alive
+    assert engine.health.scored == 50
+    engine.close()
+    assert not engine.health.alive
+
+
+def test_what_waited_becomes_one_batch_the_urgent_first(scorer: FakeScorer) -> None:
+    scorer.gate.clear()
+    engine = Engine(scorer)
+    first = engine.submit(request(0))
+    assert scorer.entered.wait(10)
+    others = [engine.submit(request(number, urgency=number)) for number in (1, 9, 5)]
+    scorer.gate.set()
+    for future in [first, *others]:
+        future.result(10)
+    engine.close()
+    assert scorer.batches == [["0"], ["9", "5", "1"]]
+
+
+def test_an_expired_request_is_not_scored(scorer: FakeScorer) -> None:
+    clock = Clock()
+    scorer.gate.clear()
+    engine = Engine(scorer, clock=clock)
+    engine.submit(request(0))
+    assert scorer.entered.wait(10)
+    late = engine.submit(request(1), deadline=1.0)
+    clock.now = 2.0
+    scorer.gate.set()
+    assert late.result(10) == Unscored(request_id="1", reason=UnscoredReason.EXPIRED)
+    assert engine.health.expired == 1
+    engine.close()
+
+
+def test_a_full_queue_sheds_the_least_urgent(scorer: FakeScorer) -> None:
+    scorer.gate.clear()
+    engine = Engine(scorer, max_queue=1)
+    engine.submit(request(0))
+    assert scorer.entered.wait(10)
+    low = engine.submit(request(1, urgency=0))
+    high = engine.submit(request(2, urgency=9))
+    assert low.result(10) == Unscored(request_id="1", reason=UnscoredReason.SHED)
+    assert engine.health.queue_depth == 1
+    scorer.gate.set()
+    assert isinstance(high.result(10), ScoreResult)
+    engine.close()
+
+
+def test_a_failing_batch_fails_its_callers_alone(scorer: FakeScorer) -> None:
+    engine = Engine(scorer)
+    bad = engine.submit(request(0, "boom")).result(10)
+    good = engine.submit(request(1)).result(10)
+    assert bad == Unscored(request_id="0", reason=UnscoredReason.FAILED)
+    assert isinstance(good, ScoreResult)
+    assert engine.health.alive
+    engine.close()
+
+
+def test_a_repeat_is_answered_from_the_cache_under_its_own_id(scorer: FakeScorer) -> None:
+    engine = Engine(scorer)
+    engine.submit(request(1, "hello")).result(10)
+    again = engine.submit(request(2, "hello")).result(10)
+    assert isinstance(again, ScoreResult)
+    assert again.request_id == "2"
+    assert engine.health.cached == 1
+    assert scorer.batches == [["1"]]
+    scorer.model_version = "fake-2"
+    engine.submit(request(3, "hello")).result(10)
+    assert scorer.batches == [["1"], ["3"]]
+    engine.close()
+
+
+def test_a_cancelled_request_disturbs_nobody(scorer: FakeScorer) -> None:
+    scorer.gate.clear()
+    engine = Engine(scorer)
+    engine.submit(request(0))
+    assert scorer.entered.wait(10)
+    dropped = engine.submit(request(1))
+    assert dropped.cancel()
+    kept = engine.submit(request(2))
+    scorer.gate.set()
+    assert isinstance(kept.result(10), ScoreResult)
+    engine.close()
+
+
+def test_closing_answers_what_waits(scorer: FakeScorer) -> None:
+    scorer.gate.clear()
+    engine = Engine(scorer)
+    running = engine.submit(request(0))
+    assert scorer.entered.wait(10)
+    waiting = engine.submit(request(1))
+    closing = threading.Thread(target=engine.close)
+    closing.start()
+    assert waiting.result(10) == Unscored(request_id="1", reason=UnscoredReason.SHED)
+    scorer.gate.set()
+    closing.join(10)
+    assert isinstance(running.result(10), ScoreResult)
+    engine.close()
+    with pytest.raises(EngineClosedError):
+        engine.submit(request(2))
