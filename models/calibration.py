@@ -38,13 +38,22 @@ def fit_curve(logits: Floats, truth: NDArray[np.bool_]) -> Curve:
     """
     if truth.all() or not truth.any():
         return Curve()
-    parameters = np.array([1.0, 0.0])
+    prior = np.array([1.0, 0.0])
     design = np.stack([logits, np.ones_like(logits)], axis=1)
+
+    def objective(parameters: Floats) -> float:
+        odds = design @ parameters
+        return float((np.logaddexp(0.0, odds) - truth * odds).sum() + _PRIOR / 2 * ((parameters - prior) ** 2).sum())
+
+    parameters = prior.copy()
     for _ in range(50):
         probability = 0.5 * (1.0 + np.tanh(0.5 * (design @ parameters)))
-        gradient = design.T @ (probability - truth) + _PRIOR * (parameters - np.array([1.0, 0.0]))
+        gradient = design.T @ (probability - truth) + _PRIOR * (parameters - prior)
         curvature = (design * (probability * (1 - probability))[:, None]).T @ design + _PRIOR * np.eye(2)
         change = np.linalg.solve(curvature, gradient)
+        # A full step can overshoot where the logits are far too sure; halve it until it goes down.
+        while objective(parameters - change) > objective(parameters) and float(np.abs(change).max()) > 1e-9:
+            change = change / 2
         parameters = parameters - change
         if float(np.abs(change).max()) < 1e-8:
             break

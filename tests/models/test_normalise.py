@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -52,7 +54,7 @@ def test_every_character_has_a_place_and_places_rise(text: str) -> None:
     normal = normalise(text)
     places = [normal.original(place, place + 1) for place in range(len(normal.text))]
     assert all(0 <= start < end <= len(text) for start, end in places)
-    assert all(before[0] <= after[0] for before, after in zip(places, places[1:], strict=False))
+    assert all(before[0] <= after[0] for before, after in itertools.pairwise(places))
     assert "  " not in normal.text
     assert normal.text == normal.text.strip(" ")
 
