@@ -246,6 +246,11 @@ class SupervisorAction:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CallReopened:
+    """A call that was ended for want of events goes on after all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SnoozeOver:
     """An alert's snooze ran out."""
 
@@ -276,6 +281,7 @@ Input = (
     | SegmentRedacted
     | SupervisorAction
     | SnoozeOver
+    | CallReopened
     | ScoreResult
     | Unscored
 )

@@ -31,6 +31,7 @@ from detector.events import (
     CallChanged,
     CallEnded,
     CallHeld,
+    CallReopened,
     CallResumed,
     CallStarted,
     ChangeReason,
@@ -375,6 +376,8 @@ class CallSession:
             case CallResumed():
                 state.clock.resume(item.offset_ms)
                 state.monitoring.last_speech_ms = max(state.monitoring.last_speech_ms, item.offset_ms)
+            case CallReopened():
+                state.ended, state.end_reason = False, ""
             case FeedLost():
                 state.monitoring.lost = item.reason
             case FeedRestored():

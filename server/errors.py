@@ -39,6 +39,7 @@ class EventError(PeerError):
 
     Args:
         call_id, seq: of the event, as far as they could be read.
+        expected: for `gap`, the number that should have come.
         retry: whether the same event may be sent again.
     """
 
@@ -51,8 +52,10 @@ class EventError(PeerError):
         call_id: str | None = None,
         seq: int | None = None,
         retry: bool = False,
+        expected: int | None = None,
     ) -> None:
         super().__init__(code, message, field=field)
+        self.expected = expected
         self.call_id = call_id
         self.seq = seq
         self.retry = retry

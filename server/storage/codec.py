@@ -1,4 +1,6 @@
-"""How inputs and outputs of a call are written into the log: a kind, and MessagePack of the frozen value.
+"""How what goes into a call is written into its log: a kind, and MessagePack of the frozen value.
+
+Alert events, which come out, have a log of their own: the table `alert_events`, whose row number is the cursor.
 
 A kind never changes its name; a field may be added with a default, never renamed, so that old logs stay readable.
 """
@@ -9,7 +11,6 @@ from typing import Any, Final
 
 import msgspec
 
-from detector.alerts import AlertEvent
 from detector.events import (
     AgentHelp,
     CallAlive,
@@ -17,6 +18,7 @@ from detector.events import (
     CallChanged,
     CallEnded,
     CallHeld,
+    CallReopened,
     CallResumed,
     CallStarted,
     ContextSet,
@@ -54,17 +56,15 @@ KINDS: Final[dict[str, type[Any]]] = {
     "feed.lost": FeedLost,
     "feed.restored": FeedRestored,
     "gap": Gap,
+    "call.reopened": CallReopened,
     "context.set": ContextSet,
     "segment.redacted": SegmentRedacted,
     "action": SupervisorAction,
     "snooze.over": SnoozeOver,
     "score": ScoreResult,
     "unscored": Unscored,
-    "alert": AlertEvent,
     "tombstone": Tombstone,
 }
-OUTPUT_KINDS: Final = frozenset({"alert"})
-"""Rows that a fold yields; everything else goes into it."""
 _NAMES: Final = {kind: name for name, kind in KINDS.items()}
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _DECODERS: Final = {name: msgspec.msgpack.Decoder(kind) for name, kind in KINDS.items()}

@@ -6,7 +6,7 @@ Knows rows and positions, nothing of calls or alerts. One thread writes; any thr
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -97,34 +97,50 @@ class DayLog:
             raise
         return [position_of(day, top + 1 + index) for index in range(len(prepared))]
 
-    def read(self, tenant: str, instance: str, *, after: int = -1, since: date | None = None) -> Iterator[Stored]:
-        """A call's rows in order.
+    def read(self, tenant: str, instance: str, *, after: int = -1) -> Iterator[Stored]:
+        """A call's rows behind a position, in order."""
+        for _, stored in self.read_many([(tenant, instance, after)]):
+            yield from stored
+
+    def read_many(self, wanted: Sequence[tuple[str, str, int]]) -> Iterator[tuple[int, list[Stored]]]:
+        """The rows of many calls, each file opened once.
 
         Args:
-            after: only rows behind this position.
-            since: the first day that can hold any, to spare opening older files.
+            wanted: (tenant, instance, position after which to read) of each call.
+
+        Yields:
+            Index into `wanted` and rows of that call, file by file, so that a call that spans days comes several
+            times, oldest rows first.
         """
-        first = max(since or date.min, date.fromordinal(after >> _ROW_BITS) if after >= 1 << _ROW_BITS else date.min)
         for day in self.days():
-            if day < first:
-                continue
+            behind = position_of(day, (1 << _ROW_BITS) - 1)
             connection = sqlite3.connect(f"file:{self._path(day)}?mode=ro", uri=True, timeout=5)
             try:
-                floor = after & ((1 << _ROW_BITS) - 1) if position_of(day, 0) <= after else 0
-                found = connection.execute(
-                    "SELECT id, kind, utc_ms, seq, payload FROM log WHERE instance = ? AND tenant = ? AND id > ? ORDER BY id",
-                    (instance, tenant, floor),
-                )
-                for row_id, kind, utc_ms, seq, payload in found:
-                    row = Row(
-                        tenant=tenant,
-                        instance=instance,
-                        kind=kind,
-                        utc_ms=utc_ms,
-                        seq=seq,
-                        value=codec.decode(kind, payload),
+                for index, (tenant, instance, after) in enumerate(wanted):
+                    if after >= behind:
+                        continue
+                    floor = max(0, after - position_of(day, 0))
+                    found = connection.execute(
+                        "SELECT id, kind, utc_ms, seq, payload FROM log "
+                        "WHERE instance = ? AND tenant = ? AND id > ? ORDER BY id",
+                        (instance, tenant, floor),
                     )
-                    yield Stored(position=position_of(day, row_id), row=row)
+                    rows = [
+                        Stored(
+                            position=position_of(day, row_id),
+                            row=Row(
+                                tenant=tenant,
+                                instance=instance,
+                                kind=kind,
+                                utc_ms=utc_ms,
+                                seq=seq,
+                                value=codec.decode(kind, payload),
+                            ),
+                        )
+                        for row_id, kind, utc_ms, seq, payload in found
+                    ]
+                    if rows:
+                        yield index, rows
             finally:
                 connection.close()
 

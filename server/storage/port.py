@@ -143,6 +143,9 @@ class Log(Protocol):
     def read_call(self, tenant: str, instance: str, *, after: int = -1) -> Iterator[Stored]:
         """A call's rows after a position, in order."""
 
+    def read_many(self, wanted: Sequence[tuple[str, str, int]]) -> Iterator[tuple[int, list[Stored]]]:
+        """Rows of many calls, given as (tenant, instance, position): index and rows, in order for each call."""
+
     def open_calls(self) -> list[tuple[CallRecord, Snapshot | None]]:
         """All calls that have not ended, with their last snapshots."""
 

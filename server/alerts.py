@@ -1,0 +1,308 @@
+"""The alert stream, `WS /v1/alerts`: alerts out, supervisors' commands in; and the same as server-sent events.
+
+A client that comes back with its cursor gets everything after it from the store and then the live stream, without a hole
+and without a double: it listens before it reads, and what it read is skipped when it comes live.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any, Final
+from urllib.parse import parse_qs
+
+import msgspec
+
+from detector.alerts import ActionAnswer
+from detector.events import Action, Outcome, Segment, SupervisorAction
+from server.auth import WATCHERS, Gate, Principal
+from server.errors import MamoriError, RequestError
+from server.hub import Hub, Published, Subscription
+from server.runtime import Runtime
+from server.sockets import CLOSE_TRY_AGAIN, Receive, Scope, Send, shake_hands
+from server.storage.port import AuditEntry, Batch
+
+MAX_WATCHES: Final = 20
+"""Calls that one connection may watch (design § 4)."""
+TRANSCRIPT_SEGMENTS: Final = 200
+PAGE: Final = 1_000
+MAX_BEHIND: Final = 100_000
+"""A cursor further behind than this is answered by a reset: replaying it would take longer than a snapshot."""
+
+
+class _CommandBody(msgspec.Struct, frozen=True):
+    type: str
+    ref: str | int | None = None
+    alert_id: str = ""
+    version: int | None = None
+    to: str = ""
+    for_s: int = 0
+    outcome: str | None = None
+    note: str = ""
+    call_id: str = ""
+
+
+def parse_action(command: str, fields: dict[str, Any], by: str) -> SupervisorAction:
+    """Reads a supervisor's action.
+
+    Raises:
+        RequestError: `bad_request` with the field.
+    """
+    try:
+        body = msgspec.convert({**fields, "type": command}, _CommandBody)
+    except msgspec.ValidationError as error:
+        message, _, path = str(error).partition(" - at `$")
+        raise RequestError("bad_request", message, field=path.strip(".`")) from None
+    outcome = None
+    if command == Action.RESOLVE:
+        try:
+            outcome = Outcome(body.outcome or "")
+        except ValueError:
+            raise RequestError("bad_request", f"expected one of {', '.join(Outcome)}", field="outcome") from None
+    return SupervisorAction(
+        action=Action(command),
+        alert_id=body.alert_id,
+        by=by,
+        version=body.version,
+        to=body.to,
+        for_s=body.for_s,
+        outcome=outcome,
+        note=body.note,
+    )
+
+
+def answer_message(ref: str | int | None, answer: ActionAnswer) -> dict[str, Any]:
+    """The reply to a command."""
+    if answer.refusal is None:
+        return {"type": "ok", "ref": ref}
+    message: dict[str, Any] = {
+        "type": "error",
+        "ref": ref,
+        "code": answer.refusal.value,
+        "message": answer.message,
+    }
+    if answer.first_by or answer.first_at:
+        message["first"] = {"by": answer.first_by, "at": answer.first_at}
+    return message
+
+
+class AlertStream:
+    """One listener's view: history after a cursor, then live, in order and once.
+
+    Args:
+        runtime, hub: where alerts come from.
+        principal: who listens; decides tenant and queues.
+        queues: narrowed to these, or None.
+        statuses: whether `call.status` comes, too.
+    """
+
+    def __init__(
+        self, runtime: Runtime, hub: Hub, principal: Principal, *, queues: frozenset[str] | None, statuses: bool
+    ) -> None:
+        allowed = principal.queues
+        if queues is not None:
+            allowed = queues if allowed is None else allowed & queues
+        self._runtime = runtime
+        self._hub = hub
+        self.subscription = Subscription(tenant=principal.tenant, queues=allowed, statuses=statuses)
+
+    async def messages(self, after: int | None) -> AsyncIterator[tuple[int | None, dict[str, Any]]]:
+        """Yields (cursor or None, message) until the listener is too slow; then it ends."""
+        self._hub.subscribe(self.subscription)
+        try:
+            sent = 0
+            async for cursor, message in self._begin(after):
+                sent = max(sent, cursor or 0)
+                yield cursor, message
+            while True:
+                for item in await self.subscription.next():
+                    if item.topic == "alert" and item.cursor <= sent:
+                        continue
+                    yield (item.cursor or None), _message(item)
+                if self.subscription.overflowed:
+                    return
+        finally:
+            self._hub.unsubscribe(self.subscription)
+
+    async def _begin(self, after: int | None) -> AsyncIterator[tuple[int | None, dict[str, Any]]]:
+        log, tenant = self._runtime.log, self.subscription.tenant
+        last = await asyncio.to_thread(log.cursor)
+        if after is not None:
+            oldest = await asyncio.to_thread(log.oldest_cursor)
+            if after > last or (oldest and after < oldest - 1) or last - after > MAX_BEHIND:
+                yield None, {"type": "reset"}
+                after = None
+        if after is None:
+            alerts = await asyncio.to_thread(log.alerts, tenant)
+            shown = [msgspec.to_builtins(alert) for alert in alerts if self._queue_wanted(alert.call.queue)]
+            yield last, {"type": "snapshot", "cursor": last, "alerts": shown}
+        else:
+            while entries := await asyncio.to_thread(log.stream, tenant, after=after, limit=PAGE):
+                for entry in entries:
+                    after = entry.cursor
+                    if self._queue_wanted(entry.event.alert.call.queue):
+                        item = Published(tenant=tenant, queue="", topic="alert", cursor=after, event=entry.event)
+                        yield after, _message(item)
+        if self.subscription.statuses:
+            for status in self._runtime.statuses(tenant):
+                if self._queue_wanted(status["queue"]):
+                    yield None, status
+        reason = self._runtime.degraded(tenant)
+        if reason:
+            yield None, {"type": "monitoring.degraded", "reason": reason}
+
+    def _queue_wanted(self, queue: str) -> bool:
+        return self.subscription.queues is None or queue in self.subscription.queues
+
+
+def _message(item: Published) -> dict[str, Any]:
+    if item.event is None:
+        return item.message or {}
+    message: dict[str, Any] = {
+        "type": item.event.type.value,
+        "cursor": item.cursor,
+        "alert": msgspec.to_builtins(item.event.alert),
+    }
+    if item.event.changed:
+        message["changed"] = list(item.event.changed)
+    return message
+
+
+class AlertsEndpoint:
+    """The ASGI websocket endpoint."""
+
+    def __init__(self, runtime: Runtime, hub: Hub, gate: Gate) -> None:
+        self._runtime = runtime
+        self._hub = hub
+        self._gate = gate
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one connection to its end."""
+        principal = await shake_hands(scope, receive, send, self._gate, WATCHERS)
+        if principal is None:
+            return
+        query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
+        after = query.get("after", [""])[0]
+        if after and not (after.isascii() and after.isdigit() and len(after) <= 18):
+            await send({"type": "websocket.close", "code": 1008, "reason": "after: expected a cursor"})
+            return
+        queues = query.get("queues", [""])[0]
+        stream = AlertStream(
+            self._runtime,
+            self._hub,
+            principal,
+            queues=frozenset(queues.split(",")) if queues else None,
+            statuses=query.get("calls", ["0"])[0] == "1",
+        )
+        connection = _Connection(self._runtime, principal, stream, send)
+        writer = asyncio.get_running_loop().create_task(connection.write(int(after) if after else None))
+        reader = asyncio.get_running_loop().create_task(connection.read(receive))
+        _, pending = await asyncio.wait({writer, reader}, return_when=asyncio.FIRST_COMPLETED)
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(writer, reader, return_exceptions=True)
+
+
+class _Connection:
+    def __init__(self, runtime: Runtime, principal: Principal, stream: AlertStream, send: Send) -> None:
+        self._runtime = runtime
+        self._principal = principal
+        self._stream = stream
+        self._send = send
+        self._sending = asyncio.Lock()
+
+    async def _say(self, message: dict[str, Any]) -> None:
+        async with self._sending:
+            await self._send({"type": "websocket.send", "text": msgspec.json.encode(message).decode()})
+
+    async def write(self, after: int | None) -> None:
+        async for _, message in self._stream.messages(after):
+            await self._say(message)
+        # Too slow: it comes back with its cursor and misses nothing.
+        await self._send({"type": "websocket.close", "code": CLOSE_TRY_AGAIN, "reason": "too slow, resume by cursor"})
+
+    async def read(self, receive: Receive) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            await self._say(await self._command(message.get("text")))
+
+    async def _command(self, text: str | None) -> dict[str, Any]:
+        ref = None
+        try:
+            data = msgspec.json.decode(text or "")
+            if not isinstance(data, dict):
+                raise RequestError("bad_request", "expected an object")
+            ref = data.get("ref")
+            kind = data.get("type")
+            if kind in ("watch", "unwatch"):
+                return await self._watch(kind, ref, data.get("call_id"))
+            if kind not in tuple(Action):
+                raise RequestError("bad_request", "unknown command", field="type")
+            action = parse_action(
+                kind, {key: value for key, value in data.items() if key != "type"}, self._principal.name
+            )
+            await self._check_scope(action.alert_id)
+            return answer_message(ref, await self._runtime.act(self._principal.tenant, action))
+        except msgspec.DecodeError:
+            return {"type": "error", "ref": None, "code": "bad_json", "message": "expected one JSON object"}
+        except RequestError as error:
+            return {"type": "error", "ref": ref, "code": error.code, "message": str(error)}
+        except MamoriError:
+            return {"type": "error", "ref": ref, "code": "unavailable", "message": "not stored, try again"}
+
+    async def _check_scope(self, alert_id: str) -> None:
+        found = await asyncio.to_thread(self._runtime.log.alert, self._principal.tenant, alert_id)
+        if found is None or not self._principal.may_see(found[1].call.queue):
+            raise RequestError("not_found", "no such alert", status=404)
+
+    async def _watch(self, kind: str, ref: Any, call_id: Any) -> dict[str, Any]:
+        watched = self._stream.subscription.watched
+        if not isinstance(call_id, str) or not call_id:
+            raise RequestError("bad_request", "expected a call id", field="call_id")
+        if kind == "unwatch":
+            watched.discard(call_id)
+            return {"type": "ok", "ref": ref}
+        if len(watched) >= MAX_WATCHES and call_id not in watched:
+            raise RequestError("too_many", f"at most {MAX_WATCHES} calls at once")
+        watched.add(call_id)
+        segments = await transcript(self._runtime, self._principal, call_id)
+        if segments is None:
+            watched.discard(call_id)
+            raise RequestError("not_found", "no such call", status=404)
+        await self._say({"type": "call.transcript", "call_id": call_id, "segments": segments})
+        return {"type": "ok", "ref": ref}
+
+
+async def transcript(runtime: Runtime, principal: Principal, call_id: str) -> list[dict[str, Any]] | None:
+    """The last segments of a call, finals and open partials; the access is put on record.
+
+    Returns:
+        At most 200 segments, oldest first, or None when there is no such call in the listener's scope.
+    """
+    record = await asyncio.to_thread(runtime.log.find_call, principal.tenant, call_id)
+    live = runtime.calls.get((principal.tenant, call_id))
+    queue = live.session.state.queue if live is not None else record.queue if record is not None else ""
+    if record is None or not principal.may_see(queue):
+        return None
+
+    def read() -> list[Segment]:
+        latest: dict[str, Segment] = {}
+        for stored in runtime.log.read_call(principal.tenant, record.instance):
+            segment = stored.row.value
+            if isinstance(segment, Segment) and not (
+                segment.segment_id in latest and latest[segment.segment_id].is_final
+            ):
+                latest[segment.segment_id] = segment
+        return list(latest.values())[-TRANSCRIPT_SEGMENTS:]
+
+    entry = AuditEntry(
+        tenant=principal.tenant,
+        utc_ms=runtime.clock.utc_ms(),
+        actor=principal.name,
+        action="transcript.read",
+        target=record.instance,
+    )
+    await asyncio.wrap_future(runtime.log.append(Batch(audit=[entry])))
+    return [msgspec.to_builtins(segment) for segment in await asyncio.to_thread(read)]

@@ -1,0 +1,200 @@
+"""Wiring: one function makes the whole server out of its settings. No globals, no work at import."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final
+
+from fastapi import FastAPI
+from starlette.staticfiles import StaticFiles
+
+from detector.playbook import Playbook, PlaybookError, default_playbook, parse_playbook
+from detector.rules import Rules, RulesError, default_rules, parse_rules
+from detector.scoring import Scorer
+from models.engine import Engine
+from models.lexicon import load_lexicon
+from models.scorer import load_scorer
+from server.alerts import AlertsEndpoint
+from server.auth import Gate, Tokens
+from server.errors import SetupError
+from server.http import Api
+from server.hub import Hub
+from server.ingest import IngestEndpoint
+from server.metrics import Metrics
+from server.runtime import Limits, Runtime, SystemClock
+from server.settings import Settings
+from server.sockets import Receive, Scope, Send, headers_of
+from server.storage.embedded import EmbeddedLog
+
+_KEY_BYTES: Final = 32
+_ANY_ADDRESS: Final = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
+
+
+def read_rules(path: Path | None) -> Rules:
+    """House rules, or the bundled ones.
+
+    Raises:
+        SetupError: the file cannot be read or is wrong; names the line.
+    """
+    if path is None:
+        return default_rules()
+    try:
+        return parse_rules(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SetupError(f"{path}: {error}") from None
+    except RulesError as error:
+        raise SetupError(f"{path}: {error}") from None
+
+
+def read_playbook(path: Path | None) -> Playbook:
+    """House playbook, or the bundled one.
+
+    Raises:
+        SetupError: the file cannot be read or lacks something.
+    """
+    if path is None:
+        return default_playbook()
+    try:
+        return parse_playbook(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, PlaybookError) as error:
+        raise SetupError(f"{path}: {error}") from None
+
+
+def house_key(data_dir: Path, name: str) -> bytes:
+    """A secret of this installation, 32 bytes, made at the first start and readable by its owner only."""
+    path = data_dir / f"{name}.key"
+    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if not path.exists():
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secrets.token_bytes(_KEY_BYTES))
+    key = path.read_bytes()
+    if len(key) != _KEY_BYTES:
+        raise SetupError(f"{path}: expected {_KEY_BYTES} bytes")
+    return key
+
+
+def partial_gate() -> Callable[[str, str], bool]:
+    """Says by the lexicon whether a partial is worth scoring: one of the gravest words is in it."""
+    lexicon = load_lexicon()
+
+    def gate(text: str, language: str) -> bool:
+        return bool(lexicon.gravest_hint(text, language))
+
+    return gate
+
+
+class Mamori:
+    """The ASGI application: the two websockets as raw endpoints, everything else through FastAPI."""
+
+    def __init__(self, app: FastAPI, ingest: IngestEndpoint, alerts: AlertsEndpoint, gate: Gate, csp: str) -> None:
+        self.api = app
+        self._ingest = ingest
+        self._alerts = alerts
+        self._gate = gate
+        self._csp = csp.encode("latin-1")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Routes one connection."""
+        if scope["type"] == "websocket":
+            await self._websocket(scope, receive, send)
+        elif scope["type"] == "http" and not self._gate.host_allowed(headers_of(scope)):
+            await send({"type": "http.response.start", "status": 421, "headers": [(b"content-type", b"text/plain")]})
+            await send({"type": "http.response.body", "body": b"host or origin not allowed\n"})
+        else:
+            await self.api(scope, receive, self._guarded(send))
+
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/v1/ingest":
+            await self._ingest(scope, receive, send)
+        elif scope["path"] == "/v1/alerts":
+            await self._alerts(scope, receive, send)
+        else:
+            await receive()
+            await send({"type": "websocket.close", "code": 1008, "reason": "no such endpoint"})
+
+    def _guarded(self, send: Send) -> Send:
+        async def guarded(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                message = {
+                    **message,
+                    "headers": [
+                        *message.get("headers", ()),
+                        (b"content-security-policy", self._csp),
+                        (b"x-content-type-options", b"nosniff"),
+                        (b"referrer-policy", b"no-referrer"),
+                    ],
+                }
+            await send(message)
+
+        return guarded
+
+
+def content_policy(frame_origins: tuple[str, ...]) -> str:
+    """The content-security policy: our own files alone, no inline script or style, framed by listed sites only."""
+    ancestors = " ".join(("'self'", *frame_origins))
+    return (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
+        "connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'self'; "
+        f"frame-ancestors {ancestors}"
+    )
+
+
+def create_app(settings: Settings, *, scorer: Scorer | None = None, log: EmbeddedLog | None = None) -> Mamori:
+    """Makes the server.
+
+    Args:
+        settings: of this installation.
+        scorer: instead of the one that the settings name.
+        log: instead of the embedded engine in `data_dir`.
+
+    Raises:
+        SetupError: rules, playbook or keys are wrong.
+    """
+    rules, playbook = read_rules(settings.rules), read_playbook(settings.playbook)
+    key = house_key(settings.data_dir, "caller")
+    log = log if log is not None else EmbeddedLog(settings.data_dir)
+    engine = Engine(scorer if scorer is not None else load_scorer(settings.model), workers=settings.score_workers)
+    hub = Hub()
+    runtime = Runtime(
+        log=log,
+        engine=engine,
+        hub=hub,
+        rules=rules,
+        playbook=playbook,
+        clock=SystemClock(),
+        limits=Limits(max_calls=settings.max_calls, idle_end_s=settings.idle_end_s, lost_after_s=settings.lost_after_s),
+    )
+    metrics = Metrics(
+        live_calls=lambda: len(runtime.calls),
+        queue_depth=lambda: engine.health.queue_depth,
+        log_depth=lambda: log.depth,
+        subscribers=lambda: len(hub),
+    )
+    runtime.observe = metrics.observe
+    tokens = Tokens(log.state.engine) if settings.auth else None
+    own = () if settings.host in _ANY_ADDRESS else (settings.host,)
+    hosts = frozenset(item.lower() for item in (*settings.hosts, *own))
+    gate = Gate(tokens, hosts=hosts, origins=frozenset(settings.origins))
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        await runtime.start()
+        yield
+        await runtime.stop()
+        engine.close()
+        log.close()
+
+    app = FastAPI(title="Mamori", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
+    Api(runtime, log, gate, metrics).mount(app)
+    console = resources.files("server").joinpath("console")
+    app.mount("/", StaticFiles(directory=str(console), html=True, check_dir=False), name="console")
+    ingest = IngestEndpoint(
+        runtime, gate, window=settings.window, max_frame_bytes=settings.max_frame_bytes, caller_key=key
+    )
+    return Mamori(app, ingest, AlertsEndpoint(runtime, hub, gate), gate, content_policy(settings.frame_origins))

@@ -1,0 +1,388 @@
+"""The command line, `mamori`. Errors name the file, line and field; nothing here decides anything."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import uvicorn
+
+from detector.rules import RulesError, parse_rules
+from server.errors import SetupError
+from server.settings import Settings, check_exposure, load_settings
+
+_TRAINING = {
+    "train": "Trains a model on the corpus and public data sets (extra `torch`).",
+    "export": "Packs trained weights for serving (extra `torch`).",
+    "evaluate": "Measures accuracy on labelled utterances and calls.",
+}
+
+
+class _Commands(click.Group):
+    """Adds the training commands without importing what they need until one is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *_TRAINING})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _TRAINING:
+            return super().get_command(ctx, cmd_name)
+        try:
+            command: click.Command = getattr(importlib.import_module("models.commands"), cmd_name)
+        except ImportError as error:
+            raise click.ClickException(f"{cmd_name} needs the extra `torch`: {error.name} is missing") from None
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        rows = []
+        for name in self.list_commands(ctx):
+            plain = super().get_command(ctx, name)
+            rows.append((name, _TRAINING[name] if name in _TRAINING else plain.get_short_help_str(80) if plain else ""))
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="mamori")
+def main() -> None:
+    """Mamori listens to contact-centre calls and alerts a supervisor when an operator is being harassed."""
+    logging.basicConfig(
+        level=os.environ.get("MAMORI_LOG_LEVEL", "WARNING"), format="%(asctime)s %(levelname)s %(name)s %(message)s"
+    )
+
+
+def _settings(config: Path | None, **overrides: Any) -> Settings:
+    try:
+        settings = load_settings(config, overrides)
+        check_exposure(settings)
+    except SetupError as error:
+        raise click.ClickException(str(error)) from None
+    return settings
+
+
+_SERVE_OPTIONS: list[Callable[[Any], Any]] = [
+    click.option("--host", help="Address to listen on (default 127.0.0.1; beyond loopback only with --auth)."),
+    click.option("--port", type=int, help="Port to listen on (default 8787; 0 picks a free one)."),
+    click.option("--config", type=click.Path(path_type=Path, dir_okay=False), help="Settings file (TOML)."),
+    click.option("--data-dir", type=click.Path(path_type=Path, file_okay=False), help="Where everything is kept."),
+    click.option("--model", help="Classifier: a folder or hub id (default: the bundled one)."),
+    click.option("--rules", type=click.Path(path_type=Path, dir_okay=False), help="House rules (TOML)."),
+    click.option("--nats", help="NATS address of the cluster engine."),
+    click.option("--database", help="PostgreSQL address of the cluster engine."),
+    click.option("--auth/--no-auth", default=None, help="Ask for tokens (see `mamori token`)."),
+]
+
+
+def _serve_options(command: Any) -> Any:
+    for option in reversed(_SERVE_OPTIONS):
+        command = option(command)
+    return command
+
+
+@main.command()
+@_serve_options
+def serve(config: Path | None, **overrides: Any) -> None:
+    """Runs the server."""
+    settings = _settings(config, **overrides)
+    if settings.nats or settings.database:
+        raise click.ClickException("the cluster engine is not part of this release; leave out --nats and --database")
+    run_server(settings)
+
+
+def run_server(settings: Settings, *, announce: Callable[[int], None] | None = None) -> None:
+    """Runs the server until it is told to stop.
+
+    Args:
+        settings: of this installation.
+        announce: called with the port once it listens.
+    """
+    from server.app import create_app
+
+    try:
+        app = create_app(settings)
+    except SetupError as error:
+        raise click.ClickException(str(error)) from None
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        ws="websockets-sansio",
+        ws_max_size=settings.max_frame_bytes,
+        ws_per_message_deflate=False,
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=8,
+        ssl_certfile=settings.tls_cert,
+        ssl_keyfile=settings.tls_key,
+        server_header=False,
+    )
+    server = uvicorn.Server(config)
+
+    async def run() -> None:
+        task = asyncio.create_task(server.serve())
+        while not server.started and not task.done():  # uvicorn tells it by this flag alone
+            await asyncio.sleep(0.02)
+        if server.started:
+            port = server.servers[0].sockets[0].getsockname()[1]
+            scheme = "https" if settings.tls_cert else "http"
+            click.echo(f"mamori: ready on {scheme}://{settings.host}:{port}/", err=True)
+            if announce is not None:
+                announce(port)
+        await task
+
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(run())
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop
+    return uvloop.new_event_loop
+
+
+@main.command()
+@click.option("--port", type=int, default=8787, show_default=True, help="Port of the demo server; 0 picks a free one.")
+@click.option("--speed", type=float, default=4.0, show_default=True, help="Times real time.")
+@click.option("--once", is_flag=True, help="Stop after all calls were played once.")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Keep the data here (default: a temporary folder).")
+def demo(port: int, speed: float, once: bool, data_dir: Path | None) -> None:
+    """A server and a simulated contact centre; prints the console's address."""
+    from server.demo import run_demo
+
+    run_demo(port=port, speed=speed, once=once, data_dir=data_dir)
+
+
+@main.command()
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path, allow_dash=True))
+@click.option("--url", help="Send to this server instead, for example ws://127.0.0.1:8787.")
+@click.option("--token", envvar="MAMORI_TOKEN", help="Token for --url.")
+@click.option("--speed", default="max", show_default=True, help="Times real time, or max: by the events' own time.")
+@click.option("--rules", type=click.Path(path_type=Path, dir_okay=False), help="Compare with these rules.")
+@click.option("--model", help="Classifier (default: the bundled one).")
+@click.option("--data-dir", type=click.Path(path_type=Path, file_okay=False), help="Take a stored call from here.")
+@click.option("--call", help="Id of the stored call.")
+def replay(
+    files: tuple[Path, ...],
+    url: str | None,
+    token: str | None,
+    speed: str,
+    rules: Path | None,
+    model: str | None,
+    data_dir: Path | None,
+    call: str | None,
+) -> None:
+    """Events (JSONL) through the detector; alert events as JSON lines on standard output."""
+    from detector.playbook import default_playbook
+    from detector.rules import default_rules
+    from models.scorer import load_scorer
+    from server import replay as replaying
+    from server.app import partial_gate, read_rules
+
+    factor = None if speed == "max" else _number(speed)
+    started_s = time.monotonic()
+    try:
+        if url is not None:
+            sent = asyncio.run(replaying.stream(list(files), url=url, token=token, speed=factor))
+            click.echo(f"{sent} events acknowledged in {time.monotonic() - started_s:.1f} s", err=True)
+            return
+        if data_dir is not None and call is not None:
+            from server.stored import stored_events
+
+            events = stored_events(data_dir, call)
+        elif files:
+            events = list(replaying.read_events(files))
+        else:
+            raise click.UsageError("give FILE…, or --data-dir and --call")
+        scorer, playbook = load_scorer(model), default_playbook()
+        changes = []
+        base, gate = default_rules(), partial_gate()
+        for change in replaying.replay(events, scorer=scorer, rules=base, playbook=playbook, gate=gate):
+            changes.append(change)
+            if rules is None:
+                click.echo(json.dumps(replaying.change_message(change), ensure_ascii=False))
+        if rules is not None:
+            others = list(
+                replaying.replay(events, scorer=scorer, rules=read_rules(rules), playbook=playbook, gate=gate)
+            )
+            click.echo(json.dumps(replaying.compare(changes, others), ensure_ascii=False))
+    except SetupError as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f"{len(events)} events, {len(changes)} alert events, {time.monotonic() - started_s:.1f} s", err=True)
+
+
+def _number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0
+    if value <= 0:
+        raise click.BadParameter("expected a number above 0, or max", param_hint="--speed")
+    return value
+
+
+@main.command()
+@click.option("--model", help="Classifier (default: the bundled one).")
+def classify(model: str | None) -> None:
+    """JSONL utterances on standard input, JSONL scores on standard output."""
+    from models.scorer import load_scorer
+    from server.classify import classify_lines
+
+    bad = False
+    for answer in classify_lines(sys.stdin, load_scorer(model)):
+        bad = bad or "error" in answer
+        click.echo(json.dumps(answer, ensure_ascii=False))
+    if bad:
+        sys.exit(1)
+
+
+@main.group("config")
+def config_group() -> None:
+    """Settings and rules."""
+
+
+@config_group.command("check")
+@click.argument("file", type=click.Path(path_type=Path))
+def config_check(file: Path) -> None:
+    """Checks a settings or a rules file; a mistake is named with its line."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise click.ClickException(f"{file}: {error}") from None
+    if any(
+        line.strip().startswith(("[abuse", "[repetition", "[overlong", "[distress", "version"))
+        for line in text.splitlines()
+    ):
+        try:
+            rules = parse_rules(text)
+        except RulesError as error:
+            raise click.ClickException(f"{file}: {error}") from None
+        click.echo(f"{file}: rules {rules.version}, {len(rules.queues)} queues of their own: good")
+        return
+    try:
+        check_exposure(load_settings(file, {}))
+    except SetupError as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f"{file}: settings: good")
+
+
+@config_group.command("show")
+@click.option("--config", type=click.Path(path_type=Path, dir_okay=False), help="Settings file (TOML).")
+def config_show(config: Path | None) -> None:
+    """Prints all settings with their help."""
+    settings = _settings(config)
+    for name, field in Settings.model_fields.items():
+        click.echo(f"# {field.description}\n{name} = {getattr(settings, name)!s}")
+
+
+@main.group()
+def token() -> None:
+    """Tokens of platforms, operators and supervisors."""
+
+
+def _tokens(data_dir: Path) -> Any:
+    from server.auth import Tokens
+    from server.storage.statedb import open_engine
+
+    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return Tokens(open_engine(data_dir / "state.sqlite"))
+
+
+_DATA_DIR = click.option(
+    "--data-dir", type=click.Path(path_type=Path, file_okay=False), default=Path("data"), show_default=True
+)
+
+
+@token.command("create")
+@click.argument("name")
+@click.option("--role", type=click.Choice(["platform", "operator", "supervisor", "lead", "admin"]), required=True)
+@click.option("--tenant", default="default", show_default=True)
+@click.option("--queues", help="Only these queues, separated by commas.")
+@click.option("--days", type=click.IntRange(1, 3650), help="Days until it expires (default: never).")
+@_DATA_DIR
+def token_create(name: str, role: str, tenant: str, queues: str | None, days: int | None, data_dir: Path) -> None:
+    """Makes a token; it is shown once."""
+    from server.auth import Role
+
+    scope = frozenset(queues.split(",")) if queues else None
+    record, secret = _tokens(data_dir).create(name=name, tenant=tenant, role=Role(role), queues=scope, days=days)
+    click.echo(f"id {record.token_id}, shown once:", err=True)
+    click.echo(secret)
+
+
+@token.command("list")
+@_DATA_DIR
+def token_list(data_dir: Path) -> None:
+    """Lists tokens without their secrets."""
+    for record in _tokens(data_dir).list():
+        state = "revoked" if record.revoked_ms else "valid"
+        queues = ",".join(sorted(record.queues)) if record.queues else "*"
+        click.echo(f"{record.token_id}\t{record.role.value}\t{record.tenant}\t{queues}\t{state}\t{record.name}")
+
+
+@token.command("revoke")
+@click.argument("token_id")
+@_DATA_DIR
+def token_revoke(token_id: str, data_dir: Path) -> None:
+    """Makes a token worthless at once."""
+    if not _tokens(data_dir).revoke(token_id):
+        raise click.ClickException("no valid token of that id")
+
+
+@main.group()
+def db() -> None:
+    """The stored data."""
+
+
+@db.command("migrate")
+@_DATA_DIR
+def db_migrate(data_dir: Path) -> None:
+    """Brings the schema up to date."""
+    _tokens(data_dir)
+    click.echo("up to date")
+
+
+@db.command("verify")
+@_DATA_DIR
+def db_verify(data_dir: Path) -> None:
+    """Checks the audit chain and the files."""
+    from server.stored import verify
+
+    problems = verify(data_dir)
+    for problem in problems:
+        click.echo(problem, err=True)
+    if problems:
+        sys.exit(1)
+    click.echo("whole")
+
+
+@db.command("purge")
+@click.option("--keep-days", type=click.IntRange(1), required=True, help="Days of transcripts to keep.")
+@_DATA_DIR
+def db_purge(keep_days: int, data_dir: Path) -> None:
+    """Unlinks the log files of older days."""
+    from server.stored import purge
+
+    click.echo(f"{purge(data_dir, keep_days)} days unlinked")
+
+
+@main.command()
+@click.option("--days", type=click.IntRange(1, 3660), default=30, show_default=True)
+@click.option("--tenant", default="default", show_default=True)
+@click.option("--format", "form", type=click.Choice(["json", "csv"]), default="json", show_default=True)
+@_DATA_DIR
+def report(days: int, tenant: str, form: str, data_dir: Path) -> None:
+    """Prevalence: how often it happened."""
+    from server.stored import prevalence_report
+
+    click.echo(prevalence_report(data_dir, tenant, days=days, form=form))

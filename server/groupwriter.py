@@ -1,0 +1,106 @@
+"""Puts what one turn of the event loop wants to write into one batch of the log, and hands the results back in order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+from detector.alerts import AlertEvent
+from server.errors import MamoriError
+from server.storage.port import AuditEntry, Batch, CallRecord, Committed, Log, Row, Snapshot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """What one caller wants written, and whom to tell.
+
+    Args:
+        done: called on the event loop with positions and cursors once all of it is durable, or with the error.
+    """
+
+    rows: Sequence[Row] = ()
+    alerts: Sequence[tuple[str, str, AlertEvent]] = ()
+    calls: Sequence[CallRecord] = ()
+    snapshots: Sequence[Snapshot] = ()
+    audit: Sequence[AuditEntry] = ()
+    done: Callable[[Committed | MamoriError], None] = field(default=lambda _: None)
+
+
+class GroupWriter:
+    """Writes for one event loop.
+
+    Args:
+        log: where to.
+        loop: on which `add` is called and results are delivered.
+    """
+
+    def __init__(self, log: Log, loop: asyncio.AbstractEventLoop) -> None:
+        self._log = log
+        self._loop = loop
+        self._entries: list[Entry] = []
+        self._outstanding = 0
+        self._quiet = asyncio.Event()
+        self._quiet.set()
+
+    @property
+    def outstanding(self) -> int:
+        """Entries that are not durable yet."""
+        return self._outstanding
+
+    def add(self, entry: Entry) -> None:
+        """Queues an entry for the batch of this turn of the loop."""
+        if not self._entries:
+            self._loop.call_soon(self._flush)
+        self._entries.append(entry)
+        self._outstanding += 1
+        self._quiet.clear()
+
+    async def quiet(self) -> None:
+        """Waits until nothing is outstanding."""
+        await self._quiet.wait()
+
+    def _flush(self) -> None:
+        entries, self._entries = self._entries, []
+        if not entries:
+            return
+        batch = Batch(
+            rows=[row for entry in entries for row in entry.rows],
+            alerts=[alert for entry in entries for alert in entry.alerts],
+            calls=[call for entry in entries for call in entry.calls],
+            snapshots=[snapshot for entry in entries for snapshot in entry.snapshots],
+            audit=[item for entry in entries for item in entry.audit],
+        )
+        try:
+            future = self._log.append(batch)
+        except MamoriError as error:
+            self._finish(entries, error)
+            return
+        future.add_done_callback(lambda done: self._loop.call_soon_threadsafe(self._resolve, entries, done))
+
+    def _resolve(self, entries: list[Entry], future: Future[Committed]) -> None:
+        error = future.exception()
+        if error is not None:
+            self._finish(entries, error if isinstance(error, MamoriError) else MamoriError(type(error).__name__))
+            return
+        committed = future.result()
+        row_at = alert_at = 0
+        self._outstanding -= len(entries)
+        for entry in entries:
+            part = Committed(
+                positions=committed.positions[row_at : row_at + len(entry.rows)],
+                cursors=committed.cursors[alert_at : alert_at + len(entry.alerts)],
+            )
+            row_at += len(entry.rows)
+            alert_at += len(entry.alerts)
+            entry.done(part)
+        if not self._outstanding:
+            self._quiet.set()
+
+    def _finish(self, entries: list[Entry], error: MamoriError) -> None:
+        self._outstanding -= len(entries)
+        for entry in entries:
+            entry.done(error)
+        if not self._outstanding:
+            self._quiet.set()

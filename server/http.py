@@ -1,0 +1,396 @@
+"""The HTTP endpoints: classify, calls, alerts, reports, health. Requests are validated by pydantic, refusals are typed."""
+
+# Annotations are evaluated at once here: FastAPI reads the dependencies in them, which only exist within the methods.
+
+import asyncio
+import time
+from typing import Annotated, Any, Final
+
+import msgspec
+from fastapi import APIRouter, Depends, FastAPI, Query, Request
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from detector.events import Action
+from detector.labels import HARASSMENT_LABELS, OUTPUTS, UTTERANCE_LABELS, Speaker
+from detector.scoring import ScoreRequest, Turn, Unscored
+from server.alerts import AlertStream, answer_message, parse_action, transcript
+from server.auth import FEEDERS, WATCHERS, Gate, Principal, Role
+from server.errors import MamoriError, RequestError
+from server.metrics import Metrics
+from server.redaction import redact
+from server.reports import prevalence
+from server.runtime import Runtime
+from server.storage.embedded import EmbeddedLog
+from server.storage.port import AuditEntry, Batch
+from server.storage.tables import FLAGS
+
+MAX_ITEMS: Final = 256
+MAX_TEXT: Final = 16_000
+_STATUS: Final = {"not_found": 404, "conflict": 409, "closed": 409, "invalid": 422}
+_ANYBODY: Final = frozenset(Role)
+
+
+class ClassifyItem(BaseModel):
+    """One utterance to classify."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    id: str | int | None = None
+    text: str = Field(max_length=MAX_TEXT)
+    language: str = Field("ja", pattern="^(ja|en)$")
+    speaker: str = Field("customer", pattern="^(customer|agent|unknown)$")
+    context: list[str] = Field(
+        default_factory=list, max_length=64, description="Earlier turns, `agent: …`, oldest first"
+    )
+
+
+class ClassifyRequest(BaseModel):
+    """Utterances to classify."""
+
+    items: list[ClassifyItem] = Field(max_length=MAX_ITEMS)
+
+
+class FlagRequest(BaseModel):
+    """A missed utterance, as a supervisor sees it."""
+
+    segment_id: str = Field(min_length=1, max_length=256)
+    labels: list[str] = Field(default_factory=list, max_length=len(HARASSMENT_LABELS))
+    note: str = Field("", max_length=4000)
+
+
+class HelpRequest(BaseModel):
+    """A call for help."""
+
+    note: str = Field("", max_length=4000)
+
+
+class ActionRequest(BaseModel):
+    """What a supervisor does with an alert."""
+
+    version: int | None = None
+    to: str = Field("", max_length=256)
+    for_s: int = 0
+    outcome: str | None = None
+    note: str = Field("", max_length=4000)
+
+
+def turns_of(context: list[str]) -> tuple[Turn, ...]:
+    """Reads context lines `agent: …` and `customer: …`; a line without a speaker is the customer's."""
+    turns = []
+    for line in context[-4:]:
+        who, separator, text = line.partition(":")
+        known = separator and who.strip() in tuple(Speaker)
+        turns.append(
+            Turn(
+                speaker=Speaker(who.strip()) if known else Speaker.CUSTOMER,
+                text=text.strip() if known else line.strip(),
+            )
+        )
+    return tuple(turns)
+
+
+class Api:
+    """The endpoints' handlers.
+
+    Args:
+        runtime: of this process.
+        log: the embedded engine, for reports, flags and audit.
+        gate: checks who is asking.
+        metrics: for `/metrics`.
+    """
+
+    def __init__(self, runtime: Runtime, log: EmbeddedLog, gate: Gate, metrics: Metrics) -> None:
+        self._runtime = runtime
+        self._log = log
+        self._gate = gate
+        self._metrics = metrics
+
+    def mount(self, app: FastAPI) -> None:
+        """Adds the routes and the handlers of errors."""
+        router = APIRouter(prefix="/v1")
+        router.post("/classify")(self._classify())
+        router.get("/calls")(self._calls())
+        router.get("/calls/{call_id}")(self._call())
+        router.get("/calls/{call_id}/events")(self._call_events())
+        router.post("/calls/{call_id}/flag")(self._flag())
+        router.post("/calls/{call_id}/help")(self._help())
+        router.get("/alerts")(self._alerts())
+        router.get("/alerts/stream")(self._stream())
+        for action in Action:
+            router.post(f"/alerts/{{alert_id}}/{action.value}", name=action.value)(self._action(action))
+        router.get("/reports/prevalence")(self._prevalence())
+        app.include_router(router)
+        app.get("/healthz")(self._healthz())
+        app.get("/readyz")(self._readyz())
+        app.get("/metrics", include_in_schema=False)(self._metrics_text())
+        app.add_exception_handler(RequestError, _refused)
+        app.add_exception_handler(MamoriError, _unavailable)
+
+    def _principal(self, roles: frozenset[Role]) -> Any:
+        async def check(request: Request) -> Principal:
+            headers = {key.lower(): value for key, value in request.headers.items()}
+            principal = self._gate.principal(headers)
+            if principal is None:
+                raise RequestError("not_authorised", "token missing or wrong", status=401)
+            principal.need(roles)
+            return principal
+
+        return Depends(check)
+
+    def _classify(self) -> Any:
+        async def classify(
+            body: ClassifyRequest, _who: Annotated[Principal, self._principal(_ANYBODY)]
+        ) -> dict[str, Any]:
+            """Scores utterances; the text is redacted by the same rules as a call's."""
+            deadline = time.monotonic() + 30
+            jobs = []
+            for index, item in enumerate(body.items):
+                text = redact(item.text, item.language)
+                request = ScoreRequest(
+                    request_id=str(index),
+                    text=text,
+                    language=item.language,
+                    speaker=Speaker.AGENT if item.speaker == "agent" else Speaker.CUSTOMER,
+                    context=turns_of([redact(line, item.language) for line in item.context]),
+                )
+                jobs.append(asyncio.wrap_future(self._runtime.engine.submit(request, deadline=deadline)))
+            answers = await asyncio.gather(*jobs)
+            items: list[dict[str, Any]] = []
+            for item, answer in zip(body.items, answers, strict=True):
+                if isinstance(answer, Unscored):
+                    items.append({"id": item.id, "error": answer.reason.value})
+                    continue
+                items.append(
+                    {
+                        "id": item.id,
+                        "scores": {name: round(answer.scores.get(name, 0.0), 6) for name in UTTERANCE_LABELS},
+                        "labels": [name for name in answer.labels if name in UTTERANCE_LABELS],
+                        "cues": [name for name in answer.labels if name in OUTPUTS and name not in UTTERANCE_LABELS],
+                        "spans": [msgspec.to_builtins(span) for span in answer.spans],
+                    }
+                )
+            return {"items": items, "model_version": self._runtime.engine.model_version}
+
+        return classify
+
+    def _calls(self) -> Any:
+        async def calls(
+            who: Annotated[Principal, self._principal(WATCHERS)],
+            open_only: bool = False,
+            limit: Annotated[int, Query(ge=1, le=1000)] = 200,
+        ) -> dict[str, Any]:
+            """Calls, newest first; live ones with their status."""
+            records = await asyncio.to_thread(self._log.calls, who.tenant, limit=limit, open_only=open_only)
+            live = {status["call_id"]: status for status in self._runtime.statuses(who.tenant)}
+            items: list[dict[str, Any]] = []
+            for record in records:
+                status = live.get(record.call_id) if record.ended_ms is None else None
+                queue = status["queue"] if status else record.queue
+                if who.may_see(queue):
+                    items.append({**msgspec.to_builtins(record), "queue": queue, "status": status})
+            return {"calls": items}
+
+        return calls
+
+    async def _scoped(self, who: Principal, call_id: str) -> tuple[Any, Any]:
+        record = await asyncio.to_thread(self._log.find_call, who.tenant, call_id)
+        live = self._runtime.calls.get((who.tenant, call_id))
+        queue = live.session.state.queue if live is not None else record.queue if record is not None else ""
+        if record is None or not who.may_see(queue):
+            raise RequestError("not_found", "no such call", status=404)
+        return record, live
+
+    def _call(self) -> Any:
+        async def call(
+            call_id: str, who: Annotated[Principal, self._principal(WATCHERS | {Role.OPERATOR})]
+        ) -> dict[str, Any]:
+            """One call: record, status, alerts."""
+            record, live = await self._scoped(who, call_id)
+            alerts = await asyncio.to_thread(self._log.alerts, who.tenant, open_only=False, call_id=call_id)
+            status = msgspec.to_builtins(live.session.status()) if live is not None else None
+            return {
+                **msgspec.to_builtins(record),
+                "status": status,
+                "alerts": [msgspec.to_builtins(alert) for alert in alerts],
+            }
+
+        return call
+
+    def _call_events(self) -> Any:
+        async def events(call_id: str, who: Annotated[Principal, self._principal(WATCHERS)]) -> dict[str, Any]:
+            """The call's transcript (the last 200 segments); the access is put on record."""
+            segments = await transcript(self._runtime, who, call_id)
+            if segments is None:
+                raise RequestError("not_found", "no such call", status=404)
+            return {"call_id": call_id, "segments": segments}
+
+        return events
+
+    def _flag(self) -> Any:
+        async def flag(
+            call_id: str, body: FlagRequest, who: Annotated[Principal, self._principal(WATCHERS)]
+        ) -> dict[str, Any]:
+            """Notes an utterance that the product missed."""
+            if unknown := set(body.labels) - set(HARASSMENT_LABELS):
+                raise RequestError("bad_request", f"{len(unknown)} unknown labels", field="labels", status=422)
+            record, _ = await self._scoped(who, call_id)
+            now_ms = self._runtime.clock.utc_ms()
+
+            def store() -> None:
+                with self._log.state.engine.begin() as connection:
+                    connection.execute(
+                        FLAGS.insert().values(
+                            tenant=who.tenant,
+                            instance=record.instance,
+                            segment_id=body.segment_id,
+                            labels=",".join(body.labels),
+                            note=body.note,
+                            actor=who.name,
+                            utc_ms=now_ms,
+                        )
+                    )
+
+            await asyncio.to_thread(store)
+            await self._audit(who, "flag", f"{record.instance}/{body.segment_id}")
+            return {"ok": True}
+
+        return flag
+
+    def _help(self) -> Any:
+        async def help_me(
+            call_id: str,
+            who: Annotated[Principal, self._principal(_ANYBODY)],
+            body: HelpRequest | None = None,
+        ) -> dict[str, Any]:
+            """The operator asks for help: an alert at once."""
+            note = body.note if body is not None else ""
+            if not self._runtime.help(who.tenant, call_id, note=note, by=who.name):
+                raise RequestError("not_found", "no such live call", status=404)
+            return {"ok": True}
+
+        return help_me
+
+    def _alerts(self) -> Any:
+        async def alerts(
+            who: Annotated[Principal, self._principal(WATCHERS)],
+            state: Annotated[str, Query(pattern="^(open|all)$")] = "open",
+            limit: Annotated[int, Query(ge=1, le=1000)] = 200,
+        ) -> dict[str, Any]:
+            """Alerts, newest first; `state=all` with the closed ones."""
+            found = await asyncio.to_thread(self._log.alerts, who.tenant, open_only=state == "open", limit=limit)
+            shown = [msgspec.to_builtins(alert) for alert in found if who.may_see(alert.call.queue)]
+            return {"alerts": shown, "cursor": await asyncio.to_thread(self._log.cursor)}
+
+        return alerts
+
+    def _action(self, action: Action) -> Any:
+        async def act(
+            alert_id: str,
+            who: Annotated[Principal, self._principal(WATCHERS)],
+            body: ActionRequest | None = None,
+        ) -> Response:
+            """Acknowledges, assigns, snoozes or resolves an alert."""
+            fields = (body or ActionRequest(to="", note="")).model_dump()
+            parsed = parse_action(action.value, {**fields, "alert_id": alert_id}, who.name)
+            found = await asyncio.to_thread(self._log.alert, who.tenant, alert_id)
+            if found is None or not who.may_see(found[1].call.queue):
+                raise RequestError("not_found", "no such alert", status=404)
+            answer = await self._runtime.act(who.tenant, parsed)
+            await self._audit(who, f"alert.{action.value}", alert_id)
+            status = 200 if answer.refusal is None else _STATUS[answer.refusal.value]
+            return JSONResponse(answer_message(None, answer), status_code=status)
+
+        return act
+
+    def _stream(self) -> Any:
+        async def stream(
+            request: Request,
+            who: Annotated[Principal, self._principal(WATCHERS)],
+            after: Annotated[int | None, Query(ge=0)] = None,
+            queues: str = "",
+            calls: bool = False,
+        ) -> StreamingResponse:
+            """The alert stream as server-sent events; `Last-Event-ID` resumes."""
+            last = request.headers.get("last-event-id", "")
+            cursor = int(last) if last.isascii() and last.isdigit() and len(last) <= 18 else after
+            wanted = frozenset(queues.split(",")) if queues else None
+            source = AlertStream(self._runtime, self._runtime.hub, who, queues=wanted, statuses=calls)
+
+            async def body() -> Any:
+                async for number, message in source.messages(cursor):
+                    head = f"id: {number}\n" if number is not None else ""
+                    yield f"{head}event: {message['type']}\ndata: {msgspec.json.encode(message).decode()}\n\n"
+
+            headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+            return StreamingResponse(body(), media_type="text/event-stream", headers=headers)
+
+        return stream
+
+    def _prevalence(self) -> Any:
+        async def report(
+            who: Annotated[Principal, self._principal(WATCHERS)],
+            days: Annotated[int, Query(ge=1, le=3660)] = 30,
+            offset_minutes: Annotated[int, Query(ge=-840, le=840)] = 540,
+        ) -> dict[str, Any]:
+            """How often it happened; days and hours in the given offset from UTC (default: Japan)."""
+            until = self._runtime.clock.utc_ms() + 1
+            return await asyncio.to_thread(
+                prevalence,
+                self._log.state.engine,
+                who.tenant,
+                since_ms=until - days * 86_400_000,
+                until_ms=until,
+                offset_minutes=offset_minutes,
+                queues=who.queues,
+            )
+
+        return report
+
+    def _healthz(self) -> Any:
+        async def healthz() -> dict[str, str]:
+            """The process answers."""
+            return {"status": "ok"}
+
+        return healthz
+
+    def _readyz(self) -> Any:
+        async def readyz() -> Response:
+            """Whether calls are monitored: log, engine and clockwork are all well."""
+            health = self._runtime.engine.health
+            checks = {
+                "runtime": "ok" if self._runtime.ready else "starting" if not self._runtime.draining else "draining",
+                "engine": "ok" if health.alive else "stopped",
+                "log": self._log.failure or "ok",
+                "model": "lexicon" if "lexicon" in self._runtime.engine.model_version else "ok",
+            }
+            good = all(value in ("ok", "lexicon") for value in checks.values())
+            return JSONResponse({"ready": good, "checks": checks}, status_code=200 if good else 503)
+
+        return readyz
+
+    def _metrics_text(self) -> Any:
+        async def metrics(
+            _who: Annotated[Principal, self._principal(FEEDERS | WATCHERS)],
+        ) -> Response:
+            """Prometheus."""
+            return Response(self._metrics.text(), media_type="text/plain; version=0.0.4")
+
+        return metrics
+
+    async def _audit(self, who: Principal, action: str, target: str) -> None:
+        entry = AuditEntry(
+            tenant=who.tenant, utc_ms=self._runtime.clock.utc_ms(), actor=who.name, action=action, target=target
+        )
+        await asyncio.wrap_future(self._log.append(Batch(audit=[entry])))
+
+
+async def _refused(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestError)  # noqa: S101 - registered for this class alone
+    detail = {"code": error.code, "field": error.field or None, "message": error.message}
+    return JSONResponse({"error": detail}, status_code=error.status)
+
+
+async def _unavailable(_request: Request, _error: Exception) -> Response:
+    detail = {"code": "unavailable", "field": None, "message": "not stored, try again"}
+    return JSONResponse({"error": detail}, status_code=503, headers={"Retry-After": "2"})

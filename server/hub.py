@@ -1,0 +1,121 @@
+"""The in-process bus: what happened, to everybody who listens, each at their own pace.
+
+A subscriber has a bounded queue. One that does not read is told to come back by its cursor rather than slowing anybody
+else down; since the stream is durable, it misses nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from detector.alerts import AlertEvent
+
+MAX_BACKLOG: Final = 2_000
+"""Messages that wait for one subscriber; at more it is cut off and resumes by cursor."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """One message on the bus.
+
+    Args:
+        tenant: whose it is.
+        queue: the call's queue, for subscribers that asked for some.
+        topic: `alert`, `status`, `monitoring` or `call`.
+        call_id: for `status` and `call`.
+        cursor: place in the alert stream, for `alert`.
+        event: the alert event, for `alert`.
+        message: what to send, for the other topics.
+    """
+
+    tenant: str
+    queue: str
+    topic: str
+    call_id: str = ""
+    cursor: int = 0
+    event: AlertEvent | None = field(default=None, repr=False)
+    message: dict[str, Any] | None = field(default=None, repr=False)
+
+
+class Subscription:
+    """One listener.
+
+    Args:
+        tenant: only this tenant's messages come.
+        queues: only these queues', or None for all.
+        statuses: whether `call.status` comes, too.
+    """
+
+    def __init__(self, *, tenant: str, queues: frozenset[str] | None, statuses: bool) -> None:
+        self.tenant = tenant
+        self.queues = queues
+        self.statuses = statuses
+        self.watched: set[str] = set()
+        self.overflowed = False
+        self._backlog: deque[Published] = deque()
+        self._ready = asyncio.Event()
+
+    def wants(self, item: Published) -> bool:
+        """Whether a message is for this listener."""
+        if item.tenant != self.tenant:
+            return False
+        if item.topic == "call":
+            return item.call_id in self.watched
+        if item.topic == "status" and not self.statuses:
+            return False
+        return self.queues is None or item.queue in self.queues
+
+    def offer(self, item: Published) -> None:
+        """Queues a message, or marks the listener as overflowed."""
+        if self.overflowed:
+            return
+        if len(self._backlog) >= MAX_BACKLOG:
+            self.overflowed = True
+            self._backlog.clear()
+        else:
+            self._backlog.append(item)
+        self._ready.set()
+
+    async def next(self) -> list[Published]:
+        """Waits for messages and takes all that are there; empty once the listener overflowed."""
+        await self._ready.wait()
+        self._ready.clear()
+        taken = list(self._backlog)
+        self._backlog.clear()
+        return taken
+
+
+class Hub:
+    """All listeners of this process."""
+
+    def __init__(self) -> None:
+        self._subscriptions: set[Subscription] = set()
+
+    def __len__(self) -> int:
+        return len(self._subscriptions)
+
+    @property
+    def wants_status(self) -> bool:
+        """Whether anybody listens to `call.status`."""
+        return any(item.statuses for item in self._subscriptions)
+
+    def watchers(self, tenant: str, call_id: str) -> bool:
+        """Whether anybody watches a call."""
+        return any(item.tenant == tenant and call_id in item.watched for item in self._subscriptions)
+
+    def subscribe(self, subscription: Subscription) -> None:
+        """Adds a listener."""
+        self._subscriptions.add(subscription)
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """Removes a listener."""
+        self._subscriptions.discard(subscription)
+
+    def publish(self, item: Published) -> None:
+        """Hands a message to all whom it concerns."""
+        for subscription in self._subscriptions:
+            if subscription.wants(item):
+                subscription.offer(item)

@@ -1,0 +1,61 @@
+"""Prometheus metrics; names and help say what an operator of the service wants to know. No label holds personal data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+_LATENCY_BUCKETS: Final = (0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5)
+
+
+class Metrics:
+    """All metrics of one process.
+
+    Args:
+        live_calls, queue_depth, log_depth: read when scraped.
+    """
+
+    def __init__(
+        self,
+        *,
+        live_calls: Callable[[], float],
+        queue_depth: Callable[[], float],
+        log_depth: Callable[[], float],
+        subscribers: Callable[[], float],
+    ) -> None:
+        self._registry = CollectorRegistry()
+        self._events = Counter("mamori_events_total", "Events that became durable", registry=self._registry)
+        self._alerts = Counter("mamori_alert_events_total", "Alert events published", registry=self._registry)
+        self._unscored = Counter(
+            "mamori_unscored_total", "Utterances that got no score", ["reason"], registry=self._registry
+        )
+        self._latency = Histogram(
+            "mamori_alert_latency_seconds",
+            "From receipt of the trigger to the alert",
+            buckets=_LATENCY_BUCKETS,
+            registry=self._registry,
+        )
+        for name, text, read in (
+            ("mamori_live_calls", "Calls that are followed now", live_calls),
+            ("mamori_score_queue", "Utterances that wait for a score", queue_depth),
+            ("mamori_log_queue", "Batches that wait for the disk", log_depth),
+            ("mamori_subscribers", "Open alert streams", subscribers),
+        ):
+            Gauge(name, text, registry=self._registry).set_function(read)
+
+    def observe(self, name: str, value: float) -> None:
+        """Counts what the runtime reports."""
+        if name == "events":
+            self._events.inc(value)
+        elif name == "alerts":
+            self._alerts.inc(value)
+        elif name == "alert_latency_s":
+            self._latency.observe(value)
+        elif name.startswith("unscored_"):
+            self._unscored.labels(name.removeprefix("unscored_")).inc(value)
+
+    def text(self) -> bytes:
+        """The exposition format."""
+        return generate_latest(self._registry)

@@ -1,0 +1,131 @@
+"""`mamori replay`: events from files through the detector, in process or against a server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TextIO
+
+import msgspec
+
+from detector.alerts import AlertEvent
+from detector.events import CallEvent
+from detector.playbook import Playbook
+from detector.replaying import Replay, media_time_ms
+from detector.rules import Rules
+from detector.scoring import Scorer
+from server.client import IngestClient
+from server.errors import EventError, SetupError
+from server.redaction import redact_event
+from server.wire import decode_event
+
+
+def read_events(paths: Iterable[Path]) -> Iterator[CallEvent]:
+    """Reads events, one JSON object a line; calls may interleave.
+
+    Raises:
+        SetupError: names file, line and field.
+    """
+    for path in paths:
+        with _open(path) as file:
+            for number, line in enumerate(file, 1):
+                if not line.strip():
+                    continue
+                try:
+                    event = decode_event(json.loads(line))
+                except ValueError:
+                    raise SetupError(f"{path}:{number}: not JSON") from None
+                except EventError as error:
+                    raise SetupError(f"{path}:{number}: {error}") from None
+                yield event
+
+
+def _open(path: Path) -> TextIO:
+    if str(path) == "-":
+        return sys.stdin
+    try:
+        return path.open(encoding="utf-8")
+    except OSError as error:
+        raise SetupError(f"{path}: {error.strerror}") from None
+
+
+def change_message(event: AlertEvent) -> dict[str, Any]:
+    """An alert event as the stream sends it, without a cursor."""
+    message: dict[str, Any] = {"type": event.type.value, "alert": msgspec.to_builtins(event.alert)}
+    if event.changed:
+        message["changed"] = list(event.changed)
+    return message
+
+
+def replay(
+    events: Iterable[CallEvent], *, scorer: Scorer, rules: Rules, playbook: Playbook, gate: Any
+) -> Iterator[AlertEvent]:
+    """Recomputes the alerts of the calls, in the events' own time."""
+    run = Replay(rules=rules, playbook=playbook, score=scorer.score, gate=gate)
+    languages: dict[str, str] = {}
+    for event in events:
+        language = getattr(event.body, "language", "") or languages.get(event.call_id, "ja")
+        languages.setdefault(event.call_id, language)
+        clean = redact_event(event, languages[event.call_id])
+        yield from run.feed(replace(clean, caller=None))
+    yield from run.finish()
+
+
+def compare(before: list[AlertEvent], after: list[AlertEvent]) -> dict[str, Any]:
+    """What other rules change: alerts gained, lost, and of another highest level, by call and kind."""
+
+    def peaks(changes: list[AlertEvent]) -> dict[tuple[str, str], str]:
+        found: dict[tuple[str, str], str] = {}
+        for change in changes:
+            key = (change.alert.call_id, change.alert.kind.value)
+            if change.type.value == "alert.retracted":
+                found.pop(key, None)
+            else:
+                found[key] = change.alert.level.value
+        return found
+
+    old, new = peaks(before), peaks(after)
+    return {
+        "gained": [{"call_id": c, "kind": k, "level": new[c, k]} for c, k in sorted(new.keys() - old.keys())],
+        "lost": [{"call_id": c, "kind": k, "level": old[c, k]} for c, k in sorted(old.keys() - new.keys())],
+        "changed": [
+            {"call_id": c, "kind": k, "before": old[c, k], "after": new[c, k]}
+            for c, k in sorted(old.keys() & new.keys())
+            if old[c, k] != new[c, k]
+        ],
+    }
+
+
+async def stream(paths: list[Path], *, url: str, token: str | None, speed: float | None) -> int:
+    """Sends files to a server.
+
+    Args:
+        speed: times real time, or None for as fast as the server acknowledges.
+
+    Returns:
+        How many events were sent and acknowledged.
+    """
+    loop = asyncio.get_running_loop()
+    started_s = loop.time()
+    sent = 0
+    raw = [json.loads(line) for path in paths for line in _open(path) if line.strip()]
+    list(read_events(path for path in paths if str(path) != "-"))
+    timed = [(_media(item), index, item) for index, item in enumerate(raw)]
+    if speed is not None:
+        timed.sort(key=lambda entry: entry[:2])
+    async with IngestClient(url, token=token) as client:
+        for at_ms, _, item in timed:
+            if speed is not None:
+                await asyncio.sleep(max(0.0, started_s + at_ms / 1000 / speed - loop.time()))
+            await client.send({key: value for key, value in item.items() if key != "seq"})
+            sent += 1
+    return sent
+
+
+def _media(item: dict[str, Any]) -> int:
+    at_ms = media_time_ms(decode_event(item).body)
+    return at_ms if at_ms is not None else 0

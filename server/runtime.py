@@ -1,0 +1,892 @@
+"""The driver: connects calls, log, engine and bus. It performs what the pure core asks for, and nothing else.
+
+Everything that goes into a call is durable before it is folded, in the order of the log, so that a restart that folds the
+log again comes to the same alerts. One event loop owns all calls; inference and disk run on threads of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from detector import life
+from detector.alerts import ActionAnswer, AlertChange, AlertEvent, AlertState, Noted, Refusal
+from detector.events import (
+    AgentHelp,
+    CallEnded,
+    CallEvent,
+    CallReopened,
+    CallStarted,
+    ContextSet,
+    FeedLost,
+    FeedRestored,
+    Gap,
+    Segment,
+    SnoozeOver,
+    SupervisorAction,
+    TimerFired,
+)
+from detector.playbook import Playbook
+from detector.replaying import media_time_ms, parse_utc_ms
+from detector.rules import Rules
+from detector.scoring import ScoreRequest, ScoreResult, Unscored, UnscoredReason
+from detector.session import CallSession, Output, never, utc_text
+from models.engine import Engine
+from server import intake
+from server.errors import EventError, MamoriError
+from server.groupwriter import Entry, GroupWriter
+from server.hub import Hub, Published
+from server.livecall import SNAPSHOT_EVERY, LiveCall, read_snapshot
+from server.storage import codec
+from server.storage.port import CallRecord, Committed, Log, Row
+
+SCORE_WAIT_S: Final = 2.0
+"""A score that is later than this is not waited for (design, "Order")."""
+LOST_AFTER_S: Final = 10.0
+"""A call whose connection is gone for so long is not being watched."""
+IDLE_END_S: Final = 900.0
+STATUS_EVERY_S: Final = 1.0
+TICK_S: Final = 0.1
+SWEEP_S: Final = 1.0
+RETRY_AFTER_MS: Final = 2_000
+MAX_ACTIONS_WAITING: Final = 1_000
+
+_log = logging.getLogger("mamori.runtime")
+
+
+class Clock(Protocol):
+    """Monotonic time schedules, UTC records; they are never mixed."""
+
+    def monotonic(self) -> float:
+        """Seconds."""
+
+    def utc_ms(self) -> int:
+        """Milliseconds since 1970."""
+
+
+class SystemClock:
+    """The machine's clocks."""
+
+    def monotonic(self) -> float:
+        """Seconds of `time.monotonic`."""
+        return time.monotonic()
+
+    def utc_ms(self) -> int:
+        """Milliseconds of `time.time_ns`."""
+        return time.time_ns() // 1_000_000
+
+
+class Feed(Protocol):
+    """Whoever sends events: told what became of them."""
+
+    tenant: str
+
+    def acked(self, call_id: str, seq: int) -> None:
+        """Everything of the call up to `seq` is durable."""
+
+    def refused(self, error: EventError, *, expected: int | None = None, retry_after_ms: int | None = None) -> None:
+        """An event was refused."""
+
+    def settled(self) -> None:
+        """One event that counted against the window does not any more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Bounds of the runtime, all from the settings."""
+
+    max_calls: int = 12_000
+    idle_end_s: float = IDLE_END_S
+    lost_after_s: float = LOST_AFTER_S
+
+
+@dataclass(frozen=True, slots=True)
+class _Early:
+    event: CallEvent | None
+    tombstone: codec.Tombstone | None
+    feed: Feed
+    received_s: float
+
+
+class Runtime:
+    """All live calls of one process.
+
+    Args:
+        log: where everything is made durable.
+        engine: scores utterances.
+        hub: hears of alerts, statuses and segments.
+        rules, playbook: of the house.
+        clock: monotonic and UTC.
+        limits: bounds.
+        gate: whether a partial is worth scoring.
+    """
+
+    def __init__(
+        self,
+        *,
+        log: Log,
+        engine: Engine,
+        hub: Hub,
+        rules: Rules,
+        playbook: Playbook,
+        clock: Clock,
+        limits: Limits,
+        gate: Callable[[str, str], bool] = never,
+        observe: Callable[[str, float], None] = lambda _name, _value: None,
+    ) -> None:
+        self.log = log
+        self.engine = engine
+        self.hub = hub
+        self.rules = rules
+        self.playbook = playbook
+        self.clock = clock
+        self.limits = limits
+        self.gate = gate
+        self.observe = observe
+        self.calls: dict[tuple[str, str], LiveCall] = {}
+        self.ready = False
+        self.draining = False
+        self._timers: list[tuple[float, int, LiveCall]] = []
+        self._timer_at: dict[int, float] = {}
+        self._order = itertools.count()
+        self._expiries: deque[tuple[float, LiveCall, str]] = deque()
+        self._gapped: set[tuple[str, str]] = set()
+        self._actions: dict[str, deque[tuple[str, asyncio.Future[ActionAnswer]]]] = {}
+        self._ended_actions = asyncio.Lock()
+        self._snoozed: dict[tuple[str, str], tuple[str, int]] = {}
+        self._results: deque[tuple[LiveCall, ScoreResult | Unscored]] = deque()
+        self._degraded: dict[str, str] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._unsaved = 0
+
+    async def start(self) -> None:
+        """Restores the open calls and starts the clockwork."""
+        self._loop = asyncio.get_running_loop()
+        self._writer = GroupWriter(self.log, self._loop)
+        self._recover()
+        self._tasks = [self._loop.create_task(self._tick()), self._loop.create_task(self._sweep())]
+        self.ready = True
+
+    async def stop(self) -> None:
+        """Stops taking events, makes everything durable, writes snapshots."""
+        self.ready, self.draining = False, True
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._writer.quiet()
+        for call in self.calls.values():
+            if call.session.idle and call.folded:
+                self._writer.add(Entry(snapshots=[call.snapshot()]))
+        await self._writer.quiet()
+
+    # Events of platforms.
+
+    def accept(self, feed: Feed, event: CallEvent) -> bool:
+        """Takes an event.
+
+        Returns:
+            Whether it counts against the connection's window until `feed.settled()`.
+
+        Raises:
+            EventError: `overloaded`, `call_ended`, or `gap` with the expected number in its message.
+        """
+        call = self._call_for(feed, event)
+        call.owner = feed
+        return self._place(call, event.seq, _Early(event, None, feed, self.clock.monotonic()))
+
+    def bury(self, feed: Feed, error: EventError) -> bool:
+        """Logs a tombstone for an event that was refused for good; returns as `accept` does."""
+        if error.call_id is None or error.seq is None:
+            return False
+        call = self.calls.get((feed.tenant, error.call_id))
+        if call is None:
+            try:
+                call = self._call_for(feed, CallEvent(call_id=error.call_id, body=CallStarted(), seq=error.seq))
+            except EventError:
+                return False
+        early = _Early(None, codec.Tombstone(code=error.code), feed, self.clock.monotonic())
+        try:
+            return self._place(call, error.seq, early)
+        except EventError:
+            return False
+
+    def consumed(self, tenant: str, call_id: str) -> int | None:
+        """The number up to which a call's events are durable, for `resume`; None when nothing is known of it."""
+        call = self.calls.get((tenant, call_id))
+        if call is not None:
+            return call.durable_seq if call.durable_seq >= 0 else None
+        record = self.log.find_call(tenant, call_id)
+        return record.next_seq - 1 if record is not None and record.next_seq > 0 else None
+
+    def language_of(self, tenant: str, call_id: str) -> str:
+        """The language of a live call, or the default of an unknown one."""
+        call = self.calls.get((tenant, call_id))
+        return call.session.state.language if call is not None else "ja"
+
+    def adopt(self, feed: Feed, call_id: str) -> None:
+        """A connection says that it feeds this call from now on."""
+        call = self.calls.get((feed.tenant, call_id))
+        if call is not None:
+            call.owner = feed
+            call.lost_at_s = None
+
+    def disconnected(self, feed: Feed) -> None:
+        """A connection is gone; its calls count as lost unless somebody resumes them in time."""
+        now = self.clock.monotonic()
+        for call in self.calls.values():
+            if call.owner is feed:
+                call.owner, call.lost_at_s = None, now + self.limits.lost_after_s
+            for seq in [seq for seq, item in call.waiting.items() if item.feed is feed]:
+                del call.waiting[seq]
+
+    def _call_for(self, feed: Feed, event: CallEvent) -> LiveCall:
+        key = (feed.tenant, event.call_id)
+        call = self.calls.get(key)
+        fresh = isinstance(event.body, CallStarted) and event.seq in (0, None)
+        if call is not None:
+            if not (call.ending or call.session.state.ended):
+                return call
+            if event.seq is not None and event.seq < call.next_seq and not (fresh and call.session.state.ended):
+                return call
+            if call.session.state.end_reason == "idle":
+                self._input(call, CallReopened())
+                call.ending = False
+                return call
+            if not fresh or not call.session.state.ended:
+                raise self._ended(event)
+            self._forget(call)
+            return self._open(key, event)
+        record = self.log.find_call(*key)
+        if record is None:
+            return self._open(key, event)
+        if record.ended_ms is not None and record.end_reason != "idle":
+            if event.seq is not None and event.seq < record.next_seq and not fresh:
+                feed.acked(event.call_id, record.next_seq - 1)
+            if not fresh:
+                raise self._ended(event)
+            return self._open(key, event)
+        call = self._restore([(record, None)])[0]
+        if record.ended_ms is not None:
+            self._input(call, CallReopened())
+            call.ending = False
+        return call
+
+    def _ended(self, event: CallEvent) -> EventError:
+        return EventError("call_ended", "the call has ended", call_id=event.call_id, seq=event.seq)
+
+    def _open(self, key: tuple[str, str], event: CallEvent) -> LiveCall:
+        if len(self.calls) >= self.limits.max_calls or self.draining:
+            raise EventError(
+                "overloaded", "no room for another call now", call_id=event.call_id, seq=event.seq, retry=True
+            )
+        now_ms, now_s = self.clock.utc_ms(), self.clock.monotonic()
+        started_ms = parse_utc_ms(event.at) if event.at else now_ms
+        record = CallRecord(
+            tenant=key[0],
+            instance=f"{key[1]}@{now_ms}",
+            call_id=key[1],
+            queue="",
+            agent_id="",
+            language="ja",
+            started_ms=started_ms,
+        )
+        call = LiveCall(record=record, session=self._session(record), anchor_s=now_s, last_event_s=now_s)
+        self.calls[key] = call
+        context = ContextSet(rules_version=self.rules.version, model_version=self.engine.model_version)
+        self._writer.add(Entry(calls=[record]))
+        self._input(call, context)
+        return call
+
+    def _session(self, record: CallRecord) -> CallSession:
+        return CallSession(
+            tenant=record.tenant,
+            call_id=record.call_id,
+            instance=record.instance,
+            rules=self.rules,
+            playbook=self.playbook,
+            gate=self.gate,
+        )
+
+    def _place(self, call: LiveCall, seq: int | None, early: _Early) -> bool:
+        placing, number = intake.place(call, seq)
+        if placing is intake.Placing.SEEN:
+            if number <= call.durable_seq:
+                early.feed.acked(call.record.call_id, call.durable_seq)
+            return False
+        if placing is intake.Placing.BEYOND:
+            if call.gap_since is None:
+                call.gap_since = early.received_s
+            if early.received_s - call.gap_since < intake.GAP_S:
+                raise EventError(
+                    "gap",
+                    f"expected seq {call.next_seq}",
+                    field="seq",
+                    call_id=call.record.call_id,
+                    seq=number,
+                    retry=True,
+                    expected=call.next_seq,
+                )
+            self._give_up(call, number - 1)
+        elif placing is intake.Placing.EARLY:
+            intake.wait(call, number, early, early.received_s)
+            self._gapped.add(call.key)
+            return False
+        self._take(call, number, early)
+        self._take_due(call)
+        return True
+
+    def _take_due(self, call: LiveCall) -> None:
+        for number, early in intake.due(call):
+            self._take(call, number, early)
+        if not call.waiting:
+            self._gapped.discard(call.key)
+
+    def _take(self, call: LiveCall, seq: int, early: _Early) -> None:
+        value: Any = early.tombstone if early.event is None else early.event.body
+        call.next_seq = seq + 1
+        if isinstance(value, CallEnded):
+            call.ending = True
+        if call.session.state.monitoring.lost == "disconnected" and early.event is not None:
+            self._input(call, FeedRestored())
+        row = Row(
+            tenant=call.record.tenant,
+            instance=call.record.instance,
+            kind=codec.kind_of(value),
+            utc_ms=self.clock.utc_ms(),
+            seq=seq,
+            value=value,
+        )
+        call.anchor(media_time_ms(value) if early.event is not None else None, early.received_s)
+
+        def done(result: Committed | MamoriError) -> None:
+            early.feed.settled()
+            if isinstance(result, MamoriError) or seq != call.durable_seq + 1:
+                self._void(call, seq, early.feed)
+                return
+            call.durable_seq = seq
+            early.feed.acked(call.record.call_id, seq)
+            self.observe("events", 1)
+            self._fold(call, row, result.positions[0], received_s=early.received_s)
+
+        self._writer.add(Entry(rows=[row], done=done))
+
+    def _void(self, call: LiveCall, seq: int, feed: Feed) -> None:
+        """An event did not become durable, or one before it did not: all after it must come again."""
+        call.next_seq = min(call.next_seq, call.durable_seq + 1)
+        call.ending = call.session.state.ended
+        error = EventError("overloaded", "not stored, send it again", call_id=call.record.call_id, seq=seq, retry=True)
+        feed.refused(error, retry_after_ms=RETRY_AFTER_MS)
+
+    def _give_up(self, call: LiveCall, last: int) -> None:
+        """The call goes on without the events up to `last`."""
+        gap = Gap(first_seq=call.next_seq, last_seq=last)
+        call.next_seq, call.gap_since = last + 1, None
+
+        def follow(result: Committed | MamoriError) -> None:
+            if isinstance(result, Committed):
+                call.durable_seq = max(call.durable_seq, last)
+
+        self._input(call, gap, follow=follow)
+
+    # Inputs of the server's own.
+
+    def _input(
+        self,
+        call: LiveCall,
+        value: Any,
+        *,
+        follow: Callable[[Committed | MamoriError], None] | None = None,
+    ) -> None:
+        """Logs an input that the server adds to a call and folds it once it is durable."""
+        now_s = self.clock.monotonic()
+        row = Row(
+            tenant=call.record.tenant,
+            instance=call.record.instance,
+            kind=codec.kind_of(value),
+            utc_ms=self.clock.utc_ms(),
+            value=value,
+        )
+
+        def done(result: Committed | MamoriError) -> None:
+            if follow is not None:
+                follow(result)
+            if isinstance(result, Committed):
+                self._fold(call, row, result.positions[0], received_s=now_s)
+
+        self._writer.add(Entry(rows=[row], done=done))
+
+    def help(self, tenant: str, call_id: str, *, note: str, by: str) -> bool:
+        """The help button of a call was pressed outside the feed; False when there is no such live call."""
+        call = self.calls.get((tenant, call_id))
+        if call is None or call.session.state.ended:
+            return False
+        now_ms = call.media_now_ms(self.clock.monotonic())
+        self._input(call, AgentHelp(offset_ms=now_ms, note=note, by=by))
+        return True
+
+    async def act(self, tenant: str, action: SupervisorAction) -> ActionAnswer:
+        """A supervisor acts on an alert; answered once the action and what follows are durable.
+
+        Raises:
+            StorageError: the action did not become durable.
+        """
+        found = await asyncio.to_thread(self.log.alert, tenant, action.alert_id)
+        if found is None:
+            return ActionAnswer(alert_id=action.alert_id, refusal=Refusal.NOT_FOUND, message="no such alert")
+        instance, alert = found
+        call = self.calls.get((tenant, alert.call_id))
+        if call is None or call.record.instance != instance or call.session.state.ended:
+            return await self._act_on_ended(tenant, instance, action)
+        answer: asyncio.Future[ActionAnswer] = self._loop.create_future()
+        waiting = self._actions.setdefault(instance, deque())
+        if len(waiting) >= MAX_ACTIONS_WAITING:
+            return ActionAnswer(alert_id=action.alert_id, refusal=Refusal.CONFLICT, message="too many actions at once")
+
+        def follow(result: Committed | MamoriError) -> None:
+            if isinstance(result, MamoriError):
+                answer.set_exception(result)
+            else:
+                waiting.append((action.alert_id, answer))
+
+        self._input(call, action, follow=follow)
+        return await answer
+
+    async def _act_on_ended(self, tenant: str, instance: str, action: SupervisorAction) -> ActionAnswer:
+        async with self._ended_actions:
+            found = await asyncio.to_thread(self.log.alert, tenant, action.alert_id)
+            if found is None:
+                return ActionAnswer(alert_id=action.alert_id, refusal=Refusal.NOT_FOUND, message="no such alert")
+            now_ms = self.clock.utc_ms()
+            event, answer = life.act(found[1], action, now_utc=utc_text(now_ms), now_ms=now_ms)
+            if event is not None:
+                row = Row(tenant=tenant, instance=instance, kind="action", utc_ms=now_ms, value=action)
+                await self._store_event(tenant, instance, event, [row])
+            return answer
+
+    async def _store_event(self, tenant: str, instance: str, event: AlertEvent, rows: list[Row]) -> None:
+        stored: asyncio.Future[None] = self._loop.create_future()
+
+        def done(result: Committed | MamoriError) -> None:
+            if isinstance(result, MamoriError):
+                stored.set_exception(result)
+                return
+            self._publish(tenant, instance, [event], result.cursors)
+            stored.set_result(None)
+
+        self._writer.add(Entry(rows=rows, alerts=[(tenant, instance, event)], done=done))
+        await stored
+
+    # The fold, and what follows from it.
+
+    def _fold(self, call: LiveCall, row: Row, position: int, *, received_s: float, late: bool = False) -> None:
+        call.position = max(call.position, position)
+        call.folded += 1
+        if row.kind == "tombstone":
+            return
+        outputs = call.session.receive(row.value, utc_ms=row.utc_ms, late=late)
+        if isinstance(row.value, Segment | CallStarted):
+            self._show(call, row)
+        if isinstance(row.value, TimerFired):
+            call.timer_pending = False
+        self._perform(call, outputs, received_s=received_s)
+
+    def _perform(self, call: LiveCall, outputs: list[Output], *, received_s: float) -> None:
+        events: list[AlertEvent] = []
+        for output in outputs:
+            match output:
+                case ScoreRequest():
+                    self._score(call, output, received_s)
+                case AlertEvent():
+                    latency_ms = round((self.clock.monotonic() - received_s) * 1000, 1)
+                    events.append(replace(output, alert=replace(output.alert, latency_ms=latency_ms)))
+                case ActionAnswer():
+                    waiting = self._actions.get(call.record.instance)
+                    if waiting:
+                        _, answer = waiting.popleft()
+                        if not answer.done():
+                            answer.set_result(output)
+                case Noted():
+                    _log.info("noted", extra={"call_id": call.record.call_id, "what": output.what})
+        if events:
+            self._save(call, events)
+        call.status_due = True
+        if call.session.state.ended and call.session.idle and not call.requests:
+            self._retire(call)
+            return
+        self._schedule(call)
+        if call.folded >= SNAPSHOT_EVERY and call.session.idle and not self._unsaved:
+            call.folded = 0
+            self._writer.add(Entry(snapshots=[call.snapshot()]))
+
+    def _save(self, call: LiveCall, events: list[AlertEvent], *, attempt: int = 0) -> None:
+        tenant, instance = call.record.tenant, call.record.instance
+        records = []
+        level = call.session.state.book.peak.value
+        if level != call.record.level:
+            call.record = replace(call.record, level=level)
+            records = [self._record(call)]
+        self._unsaved += 1
+
+        def done(result: Committed | MamoriError) -> None:
+            self._unsaved -= 1
+            if isinstance(result, MamoriError):
+                # An alert that cannot be stored now is stored later; until then the floor says that something is wrong.
+                self._degrade(call.record.tenant, "storage")
+                self._loop.call_later(min(5.0, 0.2 * 2**attempt), self._resave, call, events, attempt + 1)
+                return
+            self._publish(tenant, instance, events, result.cursors)
+
+        entries = [(tenant, instance, event) for event in events]
+        self._writer.add(Entry(alerts=entries, calls=records, done=done))
+
+    def _resave(self, call: LiveCall, events: list[AlertEvent], attempt: int) -> None:
+        self._save(call, events, attempt=attempt)
+
+    def _publish(self, tenant: str, instance: str, events: list[AlertEvent], cursors: tuple[int | None, ...]) -> None:
+        for event, cursor in zip(events, cursors, strict=True):
+            if cursor is None:
+                continue
+            alert = event.alert
+            if alert.state is AlertState.SNOOZED:
+                self._snoozed[tenant, alert.alert_id] = (instance, alert.snoozed_until_ms)
+            else:
+                self._snoozed.pop((tenant, alert.alert_id), None)
+            if event.type is AlertChange.RAISED and alert.latency_ms is not None:
+                self.observe("alert_latency_s", alert.latency_ms / 1000)
+            self.observe("alerts", 1)
+            self.hub.publish(
+                Published(tenant=tenant, queue=alert.call.queue, topic="alert", cursor=cursor, event=event)
+            )
+
+    def _record(self, call: LiveCall) -> CallRecord:
+        state = call.session.state
+        return replace(
+            call.record,
+            queue=state.queue,
+            agent_id=state.agent_id,
+            language=state.language,
+            next_seq=call.next_seq,
+            talk_ms=state.clock.talk_ms,
+            hold_ms=state.clock.hold_total_ms,
+            monitoring=state.monitoring.state.value,
+        )
+
+    def _retire(self, call: LiveCall) -> None:
+        """The call is over and nothing of it is awaited: its record is closed and its memory freed."""
+        reason = call.session.state.end_reason or "ended"
+        call.record = replace(self._record(call), ended_ms=self.clock.utc_ms(), end_reason=reason)
+        self.hub.publish(self._status(call))
+        self._writer.add(Entry(calls=[call.record], snapshots=[call.snapshot()]))
+        state = call.session.state
+        _log.info(
+            "call",
+            extra={
+                "call_id": call.record.call_id,
+                "tenant": call.record.tenant,
+                "queue": state.queue,
+                "level": state.book.peak.value,
+                "rounds": state.repetition.rounds,
+                "talk_ms": state.clock.talk_ms,
+                "hold_ms": state.clock.hold_total_ms,
+                "unscored": state.unscored,
+                "monitoring": state.monitoring.state.value,
+                "end": reason,
+            },
+        )
+        self._forget(call)
+
+    def _forget(self, call: LiveCall) -> None:
+        if self.calls.get(call.key) is call:
+            del self.calls[call.key]
+        self._timer_at.pop(id(call), None)
+        self._actions.pop(call.record.instance, None)
+
+    # Scores.
+
+    def _score(self, call: LiveCall, request: ScoreRequest, received_s: float) -> None:
+        deadline = self.clock.monotonic() + SCORE_WAIT_S
+        call.requests[request.request_id] = deadline
+        call.receipts[request.request_id] = received_s
+        self._expiries.append((deadline, call, request.request_id))
+        try:
+            future = self.engine.submit(request, deadline=deadline)
+        except Exception:
+            self._arrived(call, Unscored(request_id=request.request_id, reason=UnscoredReason.FAILED))
+            return
+        future.add_done_callback(lambda done: self._answered(call, done))
+
+    def _answered(self, call: LiveCall, future: Future[ScoreResult | Unscored]) -> None:
+        """On the engine's thread: hands the answer to the event loop, waking it once for many."""
+        first = not self._results
+        self._results.append((call, future.result()))
+        if first:
+            self._loop.call_soon_threadsafe(self._take_results)
+
+    def _take_results(self) -> None:
+        while self._results:
+            self._arrived(*self._results.popleft())
+
+    def _arrived(self, call: LiveCall, answer: ScoreResult | Unscored) -> None:
+        if call.requests.pop(answer.request_id, None) is None:
+            return
+        received_s = call.receipts.pop(answer.request_id, self.clock.monotonic())
+        row = Row(
+            tenant=call.record.tenant,
+            instance=call.record.instance,
+            kind=codec.kind_of(answer),
+            utc_ms=self.clock.utc_ms(),
+            value=answer,
+        )
+        if isinstance(answer, Unscored):
+            self.observe(f"unscored_{answer.reason.value}", 1)
+
+        def done(result: Committed | MamoriError) -> None:
+            # A score that could not be stored is folded all the same: a restart would ask for it again.
+            position = result.positions[0] if isinstance(result, Committed) else call.position
+            self._fold(call, row, position, received_s=received_s)
+
+        self._writer.add(Entry(rows=[row], done=done))
+
+    # What is shown.
+
+    def _show(self, call: LiveCall, row: Row) -> None:
+        tenant, call_id = call.key
+        if isinstance(row.value, Segment) and self.hub.watchers(tenant, call_id):
+            self.hub.publish(
+                Published(
+                    tenant=tenant,
+                    queue=call.session.state.queue,
+                    topic="call",
+                    call_id=call_id,
+                    message={"type": "segment", "call_id": call_id, "segment": msgspec.to_builtins(row.value)},
+                )
+            )
+
+    def _status(self, call: LiveCall) -> Published:
+        status = call.session.status()
+        message = {"type": "call.status", **msgspec.to_builtins(status)}
+        if call.session.state.ended:
+            message["ended"] = True
+        return Published(
+            tenant=call.record.tenant, queue=status.queue, topic="status", call_id=status.call_id, message=message
+        )
+
+    def statuses(self, tenant: str) -> list[dict[str, Any]]:
+        """`call.status` of every live call of a tenant."""
+        return [
+            message
+            for (owner, _), call in self.calls.items()
+            if owner == tenant and (message := self._status(call).message) is not None
+        ]
+
+    def degraded(self, tenant: str) -> str:
+        """Why a tenant's calls are not fully monitored, or empty."""
+        return self._degraded.get(tenant, "")
+
+    def _degrade(self, tenant: str, reason: str) -> None:
+        if self._degraded.get(tenant) != reason:
+            self._degraded[tenant] = reason
+            message = {"type": "monitoring.degraded", "reason": reason}
+            self.hub.publish(Published(tenant=tenant, queue="", topic="monitoring", message=message))
+
+    def _restore_monitoring(self) -> None:
+        for tenant in list(self._degraded):
+            reason = self._degraded.pop(tenant)
+            message = {"type": "monitoring.restored", "reason": reason}
+            self.hub.publish(Published(tenant=tenant, queue="", topic="monitoring", message=message))
+
+    # The clockwork.
+
+    def _schedule(self, call: LiveCall) -> None:
+        due = call.due_s()
+        known = self._timer_at.get(id(call))
+        if due is None or (known is not None and known <= due):
+            return
+        self._timer_at[id(call)] = due
+        heapq.heappush(self._timers, (due, next(self._order), call))
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            now = self.clock.monotonic()
+            while self._timers and self._timers[0][0] <= now:
+                due, _, call = heapq.heappop(self._timers)
+                if self._timer_at.get(id(call)) == due:
+                    del self._timer_at[id(call)]
+                    self._fire(call, now)
+            while self._expiries and self._expiries[0][0] <= now:
+                _, call, name = self._expiries.popleft()
+                if name in call.requests:
+                    self._arrived(call, Unscored(request_id=name, reason=UnscoredReason.EXPIRED))
+            for key in list(self._gapped):
+                self._check_gap(self.calls.get(key), key, now)
+
+    def _fire(self, call: LiveCall, now: float) -> None:
+        if self.calls.get(call.key) is not call or call.session.state.ended:
+            return
+        due_ms = call.session.next_timer_ms
+        if due_ms is None or call.timer_pending:
+            return
+        if call.media_now_ms(now) < due_ms:
+            self._schedule(call)
+            return
+        call.timer_pending = True
+        self._input(call, TimerFired(offset_ms=due_ms))
+
+    def _check_gap(self, call: LiveCall | None, key: tuple[str, str], now: float) -> None:
+        if call is None:
+            self._gapped.discard(key)
+            return
+        found = intake.missing(call, now)
+        if found is None:
+            return
+        if found.given_up:
+            self._give_up(call, found.last)
+            self._take_due(call)
+            if call.waiting:
+                call.gap_since, call.gap_told = now, False
+        elif call.owner is not None:
+            error = EventError(
+                "gap",
+                f"expected seq {found.first}",
+                field="seq",
+                call_id=call.record.call_id,
+                seq=min(call.waiting),
+                retry=True,
+            )
+            call.owner.refused(error, expected=found.first)
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            now, now_ms = self.clock.monotonic(), self.clock.utc_ms()
+            for call in list(self.calls.values()):
+                self._check_feed(call, now)
+                if call.status_due and self.hub.wants_status:
+                    call.status_due = False
+                    self.hub.publish(self._status(call))
+            for (tenant, alert_id), (instance, until_ms) in list(self._snoozed.items()):
+                if until_ms <= now_ms:
+                    del self._snoozed[tenant, alert_id]
+                    await self._wake(tenant, instance, alert_id)
+            if self._degraded and not self._unsaved:
+                self._restore_monitoring()
+
+    def _check_feed(self, call: LiveCall, now: float) -> None:
+        state = call.session.state
+        if state.ended or call.ending:
+            return
+        if call.lost_at_s is not None and now >= call.lost_at_s and call.owner is None:
+            call.lost_at_s = None
+            self._input(call, FeedLost(reason="disconnected"))
+        if now - call.last_event_s >= self.limits.idle_end_s and not state.clock.on_hold:
+            call.ending = True
+            self._input(call, CallEnded(offset_ms=state.clock.elapsed_ms, reason="idle"))
+
+    async def _wake(self, tenant: str, instance: str, alert_id: str) -> None:
+        found = await asyncio.to_thread(self.log.alert, tenant, alert_id)
+        if found is None:
+            return
+        call = self.calls.get((tenant, found[1].call_id))
+        if call is not None and call.record.instance == instance and not call.session.state.ended:
+            self._input(call, SnoozeOver(alert_id=alert_id))
+            return
+        event = life.wake(found[1], now_utc=utc_text(self.clock.utc_ms()))
+        if event is not None:
+            row = Row(
+                tenant=tenant,
+                instance=instance,
+                kind="snooze.over",
+                utc_ms=self.clock.utc_ms(),
+                value=SnoozeOver(alert_id=alert_id),
+            )
+            await self._store_event(tenant, instance, event, [row])
+
+    # Recovery.
+
+    def _recover(self) -> None:
+        self._restore(self.log.open_calls())
+
+    def _restore(self, found: list[tuple[CallRecord, Any]]) -> list[LiveCall]:
+        """Restores calls from snapshot and log tail; what the fold yields and the log lacks is made now, and is late."""
+        restored: list[LiveCall] = []
+        now_s, now_ms = self.clock.monotonic(), self.clock.utc_ms()
+        wanted = []
+        for record, snapshot in found:
+            data = read_snapshot(snapshot)
+            session = self._session(record)
+            call = LiveCall(record=record, session=session, anchor_s=now_s, last_event_s=now_s)
+            if data is not None and snapshot is not None:
+                session.state = data.state
+                call.next_seq, call.durable_seq, call.counted = data.next_seq, data.next_seq - 1, data.counted
+                call.position = snapshot.position
+            wanted.append((record.tenant, record.instance, call.position))
+            restored.append(call)
+            self.calls[call.key] = call
+        requests: list[dict[str, ScoreRequest]] = [{} for _ in restored]
+        events: list[list[AlertEvent]] = [[] for _ in restored]
+        last_ms = [record.started_ms for record, _ in found]
+        for index, rows in self.log.read_many(wanted):
+            for stored in rows:
+                last_ms[index] = stored.row.utc_ms
+                self._refold(restored[index], stored.position, stored.row, requests[index], events[index])
+        for call, pending, made, at_ms in zip(restored, requests, events, last_ms, strict=True):
+            silent_s = max(0.0, (now_ms - at_ms) / 1000)
+            call.anchor_media_ms = call.session.state.clock.elapsed_ms
+            call.anchor_s = call.last_event_s = now_s - silent_s
+            call.lost_at_s = now_s + self.limits.lost_after_s
+            if made:
+                self._save(call, [replace(item, alert=replace(item.alert, late=True)) for item in made])
+            for request in pending.values():
+                self._score(call, request, now_s)
+            self._finish_restore(call)
+        return restored
+
+    def _finish_restore(self, call: LiveCall) -> None:
+        call.ending = call.session.state.ended
+        if call.session.state.ended and call.session.idle and not call.requests:
+            if call.record.ended_ms is None:
+                self._retire(call)
+            return
+        for alert in call.session.state.book.current.values():
+            if alert.state is AlertState.SNOOZED:
+                key = (call.record.tenant, alert.alert_id)
+                self._snoozed[key] = (call.record.instance, alert.snoozed_until_ms)
+        self._schedule(call)
+
+    def _refold(
+        self,
+        call: LiveCall,
+        position: int,
+        row: Row,
+        requests: dict[str, ScoreRequest],
+        events: list[AlertEvent],
+    ) -> None:
+        call.position = position
+        if row.seq is not None:
+            if row.seq != call.durable_seq + 1:
+                # One before it never became durable: the row was never acknowledged and comes again.
+                return
+            call.durable_seq, call.next_seq = row.seq, row.seq + 1
+        if isinstance(row.value, Gap):
+            call.durable_seq = max(call.durable_seq, row.value.last_seq)
+            call.next_seq = call.durable_seq + 1
+        if row.kind == "tombstone":
+            return
+        if isinstance(row.value, ScoreResult | Unscored):
+            requests.pop(row.value.request_id, None)
+        for output in call.session.receive(row.value, utc_ms=row.utc_ms):
+            if isinstance(output, ScoreRequest):
+                requests[output.request_id] = output
+            elif isinstance(output, AlertEvent):
+                events.append(output)

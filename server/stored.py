@@ -1,0 +1,94 @@
+"""What the command line does with stored data while no server needs to run."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sqlite3
+import time
+from datetime import timedelta
+from pathlib import Path
+
+from detector.events import CallEvent, PlatformEvent
+from server.errors import SetupError
+from server.reports import prevalence
+from server.storage.daylog import DayLog, day_of
+from server.storage.statedb import StateDatabase, open_engine
+
+
+def _state(data_dir: Path) -> StateDatabase:
+    path = data_dir / "state.sqlite"
+    if not path.exists():
+        raise SetupError(f"{path}: no such database")
+    return StateDatabase(open_engine(path))
+
+
+def stored_events(data_dir: Path, call_id: str, tenant: str = "default") -> list[CallEvent]:
+    """A stored call's events as the platform sent them (redacted).
+
+    Raises:
+        SetupError: no such call.
+    """
+    record = _state(data_dir).find_call(tenant, call_id)
+    if record is None:
+        raise SetupError(f"{data_dir}: no call of that id")
+    return [
+        CallEvent(call_id=call_id, body=stored.row.value, seq=stored.row.seq)
+        for stored in DayLog(data_dir / "log").read(tenant, record.instance)
+        if isinstance(stored.row.value, PlatformEvent)
+    ]
+
+
+def verify(data_dir: Path) -> list[str]:
+    """Checks the audit chain, and that SQLite finds no damage in any file.
+
+    Returns:
+        What is wrong, one line each.
+    """
+    problems = []
+    state = _state(data_dir)
+    broken = state.verify_audit()
+    if broken is not None:
+        problems.append(f"audit: entry {broken} does not follow from the one before it")
+    for path in (data_dir / "state.sqlite", *sorted((data_dir / "log").glob("log-*.sqlite"))):
+        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+        try:
+            answer = connection.execute("PRAGMA integrity_check").fetchone()[0]
+        except sqlite3.DatabaseError as error:
+            answer = str(error)
+        finally:
+            connection.close()
+        if answer != "ok":
+            problems.append(f"{path.name}: {answer}")
+    return problems
+
+
+def purge(data_dir: Path, keep_days: int) -> int:
+    """Unlinks log files older than `keep_days`; returns how many days went."""
+    today = day_of(time.time_ns() // 1_000_000)
+    return len(DayLog(data_dir / "log").purge(today - timedelta(days=keep_days)))
+
+
+def prevalence_report(data_dir: Path, tenant: str, *, days: int, form: str) -> str:
+    """The prevalence report as JSON, or as CSV with one count a line."""
+    until_ms = time.time_ns() // 1_000_000
+    report = prevalence(
+        _state(data_dir).engine,
+        tenant,
+        since_ms=until_ms - days * 86_400_000,
+        until_ms=until_ms,
+        offset_minutes=540,
+        queues=None,
+    )
+    if form == "json":
+        return json.dumps(report, ensure_ascii=False, indent=2)
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(["measure", "key", "value"])
+    for measure, value in report.items():
+        if isinstance(value, dict):
+            writer.writerows([measure, key, number] for key, number in value.items())
+        else:
+            writer.writerow([measure, "", value])
+    return out.getvalue()
