@@ -150,6 +150,34 @@ def _drop_character(marked: _Marked, language: str, rng: random.Random) -> _Mark
     return [*marked[:place], *marked[place + 1 :]]
 
 
+_LEET: Final = {"a": "4", "e": "3", "i": "1", "o": "0", "s": "5", "t": "7"}
+
+
+def _spelling(marked: _Marked, language: str, rng: random.Random) -> _Marked:
+    """English as written to dodge a filter: digits for letters, letters parted or swapped, words run together."""
+    if language != "en" or len(marked) < 6:
+        return marked
+    manner = rng.randrange(4)
+    places = [n for n, (_, evidence) in enumerate(marked) if evidence] or list(range(len(marked)))
+    if manner == 0:
+        chosen = set(rng.sample(places, max(1, len(places) // 4)))
+        return [(_LEET.get(c.lower(), c) if n in chosen else c, flag) for n, (c, flag) in enumerate(marked)]
+    if manner == 1:
+        start = rng.choice(places)
+        parted: _Marked = []
+        for place, (character, evidence) in enumerate(marked):
+            parted.append((character, evidence))
+            if start <= place < start + 6 and character.isalpha():
+                parted.append((" ", evidence))
+        return parted
+    if manner == 2:
+        place = min(rng.choice(places), len(marked) - 2)
+        return [*marked[:place], marked[place + 1], marked[place], *marked[place + 2 :]]
+    spaces = [n for n, (character, _) in enumerate(marked) if character == " "]
+    gone = set(rng.sample(spaces, min(len(spaces), rng.randint(1, 2))))
+    return [pair for place, pair in enumerate(marked) if place not in gone]
+
+
 def _cut_off(marked: _Marked, language: str, rng: random.Random) -> _Marked:
     """The end is lost, as in a cut segment; never the last evidence."""
     last = max((place for place, (_, evidence) in enumerate(marked) if evidence), default=len(marked) * 2 // 3)
@@ -190,6 +218,7 @@ _OPERATIONS: Final[tuple[tuple[Callable[[_Marked, str, random.Random], _Marked],
     (_other_kana, 0.1),
     (_split_words, 0.1),
     (_drop_character, 0.1),
+    (_spelling, 0.12),
     (_cut_off, 0.1),
     (_mask_word, 0.04),
 )

@@ -203,14 +203,16 @@ def _goemotions(folder: Path) -> Iterator[Example]:
             yield _example(row["text"], "en", dict(_NOTHING), "goemotions", weight=0.3)
 
 
-def _multidogo(folder: Path) -> Iterator[Example]:
+def multidogo(folder: Path) -> Iterator[Example]:
+    """MultiDoGO: what customers of six trades say to service agents."""
     for row in _lines(folder / "turns.jsonl.gz"):
         text = (row.get("utterance") or "").strip()
         if len(text) > 3:
             yield _example(text, "en", dict(_NOTHING), "multidogo")
 
 
-def _asdc(folder: Path) -> Iterator[Example]:
+def asdc(folder: Path) -> Iterator[Example]:
+    """ASDC: guests and a hotel concierge."""
     for row in _lines(folder / "utterances.jsonl.gz"):
         if len(row["text"]) > 3:
             yield _example(row["text"], "ja", dict(_NOTHING), "asdc")
@@ -235,7 +237,8 @@ def _sgd(folder: Path) -> Iterator[Example]:
             yield _example(said[place][1], "en", dict(_NOTHING), "sgd", context=context)
 
 
-def _taskmaster(folder: Path) -> Iterator[Example]:
+def taskmaster(folder: Path) -> Iterator[Example]:
+    """Taskmaster-4: the first thing that customers of a coffee shop say."""
     for row in _lines(folder / "dialogues.jsonl.gz"):
         for turn in row["turns"][:1]:
             yield _example(turn["text"], "en", {**_NOTHING, **dict.fromkeys(CUES, 0.0)}, "taskmaster")
@@ -247,11 +250,11 @@ _SETS: Final[dict[str, tuple[Any, int]]] = {
     "davidson_en": (_davidson, 1600),
     "surge_toxicity_en": (_surge, 400),
     "goemotions_en": (_goemotions, 800),
-    "multidogo_en": (_multidogo, 1500),
-    "asdc_ja": (_asdc, 1500),
+    "multidogo_en": (multidogo, 1500),
+    "asdc_ja": (asdc, 1500),
     "real_persona_chat_ja": (_real_persona, 1500),
     "sgd_en": (_sgd, 700),
-    "taskmaster4_en": (_taskmaster, 300),
+    "taskmaster4_en": (taskmaster, 300),
 }
 """Reader and examples per epoch of each set. Own sentences teach the classes; these teach breadth, and above all the
 ordinary talk that must not fire."""
