@@ -1,0 +1,24 @@
+"""What a check needs beside the base install; a missing thing skips it, and fails it where nothing may be skipped."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+
+import pytest
+
+_PRESENT = {
+    "torch": lambda: importlib.util.find_spec("torch") is not None,
+    "transformers": lambda: importlib.util.find_spec("transformers") is not None,
+    "chromium": lambda: shutil.which("chromium") is not None,
+    "node": lambda: shutil.which("node") is not None,
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        for mark in item.iter_markers("needs"):
+            for name in mark.args:
+                if not _PRESENT[name]() and os.environ.get("MAMORI_REQUIRE") != "all":
+                    item.add_marker(pytest.mark.skip(reason=f"{name} is not installed"))
