@@ -24,8 +24,8 @@ _LOG: Final = logging.getLogger(__name__)
 Embed = Callable[[Sequence[str]], NDArray[np.float32]]
 """Texts to rows of unit length."""
 
-_TEST_WRITER: Final = re.compile(r"[A-Z]T\d")
-"""Writers whose passes nobody trains or tunes on (`JT01`, `ET02`)."""
+_TEST_WRITER: Final = re.compile(r"[A-Z]T\d*$")
+"""Writers whose passes nobody trains or tunes on (`JT01`, `ET`)."""
 
 _VALID_PERCENT: Final = 8
 """Share of the other passes that thresholds and calibration are chosen on."""
