@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from detector import reasons
+from detector.alerts import Phrase
 from detector.gravity import announces_crime, endangers_life, is_stalking
 from detector.labels import HARASSMENT_LABELS, Level
 from detector.rules import AbuseRules
@@ -58,13 +60,13 @@ class AbuseDecision:
 
     Args:
         level: `none` when nothing is left.
-        reason: one sentence, English, for the supervisor.
+        reason: one sentence for the supervisor, in both languages.
         labels: labels that carry it, strongest first.
         score: the highest score among them.
     """
 
     level: Level
-    reason: str
+    reason: Phrase
     labels: tuple[str, ...]
     score: float
 
@@ -119,9 +121,9 @@ def decide_abuse(incidents: list[Incident], rules: AbuseRules, *, now_ms: int) -
         now_ms: media time; unclear incidents count while they are younger than the rules' window.
     """
     best = Level.NONE
-    reason = ""
+    reason = reasons.NONE
 
-    def reach(level: Level, why: str, *, known: bool = True, threat: bool = False) -> None:
+    def reach(level: Level, why: Phrase, *, known: bool = True, threat: bool = False) -> None:
         nonlocal best, reason
         if not known and not threat:
             level = min(level, rules.unknown_speaker_limit)
@@ -135,22 +137,21 @@ def decide_abuse(incidents: list[Incident], rules: AbuseRules, *, now_ms: int) -
         for label in item.clear:
             if label not in clear_labels:
                 clear_labels.append(label)
-            reach(rules.levels[label], f"clear {label}", known=item.known, threat=threat)
+            reach(rules.levels[label], reasons.clear(label), known=item.known, threat=threat)
         if item.clear and item.grave:
-            what = {"life": "threat to life or body", "crime": "announced crime", "stalking": "stalking"}[item.grave]
-            reach(rules.grave, what, known=item.known, threat=threat)
+            reach(rules.grave, reasons.grave(item.grave), known=item.known, threat=threat)
         if item.clear and item.after_warning:
             reach(
                 rules.again_after_warning,
-                f"{item.clear[0]} on a call that already had a first warning",
+                reasons.after_warning(item.clear[0]),
                 known=item.known,
             )
         if item.masked:
-            reach(rules.masked_word, "a word was masked before it got here", known=item.known)
+            reach(rules.masked_word, reasons.masked(), known=item.known)
         elif item.labels and not item.clear:
-            reach(Level.NOTICE, f"unclear {item.labels[0]}", known=item.known)
+            reach(Level.NOTICE, reasons.unclear(item.labels[0]), known=item.known)
     if len(clear_labels) >= 2:
-        reach(rules.two_labels, f"two kinds of harassment: {', '.join(clear_labels)}", known=all_known)
+        reach(rules.two_labels, reasons.several_kinds(clear_labels), known=all_known)
     unclear = [
         item
         for item in incidents
@@ -160,7 +161,7 @@ def decide_abuse(incidents: list[Incident], rules: AbuseRules, *, now_ms: int) -
         label = max(unclear, key=lambda item: item.score).labels[0]
         reach(
             rules.levels[label],
-            f"{len(unclear)} utterances that point to {label} within {rules.unclear_window_s / 60:.0f} minutes",
+            reasons.unclear_again(len(unclear), label, rules.unclear_window_s / 60),
             known=all_known,
         )
     weight: dict[str, float] = {}

@@ -107,6 +107,8 @@ class Alert:
         raised_at_ms: media time of the raise.
         raised_at: UTC, RFC 3339.
         version: 1 at the raise, one more at each change.
+        reason: why, one English sentence or a short code for a retraction.
+        reason_text: the same in both languages; empty for a retraction.
         step: how far the ending procedure has come in the operator's own words, or empty.
         late: found only after a restart or an overload.
         latency_ms: from receipt of the trigger to the alert, or None in a replay.
@@ -134,6 +136,7 @@ class Alert:
     raised_at_ms: int
     trigger_segment_id: str
     updated_at: str
+    reason_text: Phrase = Phrase(ja="", en="")
     step: str = ""
     links: tuple[Link, ...] = ()
     late: bool = False

@@ -30,6 +30,7 @@ MAX_CLOSED: Final = 32
 """Closed alerts that a session remembers, so that acting on one is answered `closed`."""
 
 
+NO_REASON: Final = Phrase(ja="", en="")
 NO_SUGGESTION: Final = Suggestion(step="", supervisor=Phrase(ja="", en=""), operator_phrase=Phrase(ja="", en=""))
 """Stands in a finding of level `none`, which suggests nothing."""
 
@@ -40,7 +41,7 @@ class Finding:
 
     Args:
         level: `none` when there is nothing (any more).
-        reason: one sentence.
+        reason: one sentence in both languages.
         labels: harassment labels, or the cause for distress.
         score: 0 to 1.
         evidence: strongest first, at most `alerts.MAX_EVIDENCE`.
@@ -53,7 +54,7 @@ class Finding:
 
     kind: Kind
     level: Level
-    reason: str = ""
+    reason: Phrase = NO_REASON
     labels: tuple[str, ...] = ()
     score: float = 0.0
     evidence: tuple[Evidence, ...] = ()
@@ -157,7 +158,8 @@ class AlertBook:
             labels=finding.labels,
             score=round(finding.score, 4),
             evidence=finding.evidence,
-            reason=finding.reason,
+            reason=finding.reason.en,
+            reason_text=finding.reason,
             guideline=finding.guideline,
             suggestion=finding.suggestion,
             call=moment.call,
@@ -200,7 +202,8 @@ class AlertBook:
             labels=finding.labels,
             score=round(finding.score, 4),
             evidence=finding.evidence,
-            reason=finding.reason if finding.level >= alert.level else alert.reason,
+            reason=finding.reason.en if finding.level >= alert.level else alert.reason,
+            reason_text=finding.reason if finding.level >= alert.level else alert.reason_text,
             guideline=finding.guideline,
             suggestion=finding.suggestion,
             call=moment.call,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from detector import reasons
 from detector.abuse import Incident, decide_abuse
 from detector.alerts import MAX_EVIDENCE, Evidence, Kind
 from detector.book import Finding
@@ -54,7 +55,7 @@ def repetition_finding(state: CallState, rules: Rules, playbook: Playbook) -> Fi
     """The call's rounds, and the caller's earlier calls about the same."""
     limits, worst = rules.repetition, state.repetition.worst
     rounds = state.repetition.rounds
-    level, reason = Level.NONE, ""
+    level, reason = Level.NONE, reasons.NONE
     if rounds > state.judged_rounds:
         for at, reached in (
             (limits.notice, Level.NOTICE),
@@ -64,13 +65,13 @@ def repetition_finding(state: CallState, rules: Rules, playbook: Playbook) -> Fi
             if rounds >= at:
                 level = reached
         if level > Level.NONE:
-            reason = f"the same complaint for the {_ordinal(rounds)} time, each after an answer"
+            reason = reasons.rounds(rounds, abused=False)
             if limits.with_abuse > level and any(item.clear for item in state.abuse.incidents):
                 level = limits.with_abuse
-                reason += ", on a call with abuse"
+                reason = reasons.rounds(rounds, abused=True)
     if level is Level.NONE and state.earlier_calls >= limits.earlier_calls and state.judged_rounds <= 1:
         level = Level.NOTICE
-        reason = f"{state.earlier_calls} earlier calls about the same within {limits.ledger_days} days"
+        reason = reasons.earlier_calls(state.earlier_calls, limits.ledger_days)
     if level is Level.NONE:
         return Finding(kind=Kind.REPETITION, level=level)
     kept = worst.segments if worst is not None else []
@@ -131,12 +132,6 @@ def distress_finding(state: CallState, rules: Rules, playbook: Playbook) -> Find
     if not causes:
         return Finding(kind=Kind.DISTRESS, level=Level.NONE)
     levels = {"help": rules.distress.help, "caller_at_risk": rules.distress.caller_at_risk}
-    reasons = {
-        "help": "the operator asks for help",
-        "caller_at_risk": "caller_at_risk: the caller speaks of self-harm",
-        "apology_loop": "the operator apologises again and again",
-        "silence_after_abuse": "the operator fell silent after abuse",
-    }
     ranked = sorted(causes, key=lambda cause: levels.get(cause, Level.NOTICE).rank, reverse=True)
     first = ranked[0]
     level = levels.get(first, Level.NOTICE)
@@ -152,7 +147,7 @@ def distress_finding(state: CallState, rules: Rules, playbook: Playbook) -> Find
     return Finding(
         kind=Kind.DISTRESS,
         level=level,
-        reason="; ".join(reasons[cause] for cause in ranked),
+        reason=reasons.distress(ranked),
         labels=tuple(ranked),
         score=1.0 if first in levels else 0.5,
         evidence=tuple(pieces[:MAX_EVIDENCE]),
@@ -213,9 +208,3 @@ def _find(finals: Sequence[Segment], segment_id: str) -> Segment | None:
         if segment.segment_id == segment_id:
             return segment
     return None
-
-
-def _ordinal(number: int) -> str:
-    if 10 <= number % 100 <= 20:
-        return f"{number}th"
-    return f"{number}{ {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th') }"

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from detector import reasons
+from detector.alerts import Phrase
 from detector.labels import Level
 from detector.rules import OverlongRules
 
@@ -111,7 +113,7 @@ class OverlongDecision:
 
     level: Level
     limit_ms: int
-    reason: str
+    reason: Phrase
 
 
 def limits_ms(rules: OverlongRules, *, deadlock: bool) -> dict[Level, int]:
@@ -146,13 +148,13 @@ def decide_overlong(talk_ms: int, *, rounds: int, abused: bool, rules: OverlongR
     if reached > Level.NOTICE and not heated:
         reached = Level.NOTICE
     if reached is Level.NONE:
-        return OverlongDecision(level=reached, limit_ms=min(limits.values()), reason="")
-    minutes = talk_ms // _MINUTE_MS
-    why = f"{minutes} minutes of talk, limit {limits[reached] // _MINUTE_MS}"
-    if deadlock and reached > Level.NOTICE:
-        why += f"; brought forward by a deadlock ({rounds} raisings of one complaint)"
-    elif not heated:
-        why += "; calm, so a notice only"
+        return OverlongDecision(level=reached, limit_ms=min(limits.values()), reason=reasons.NONE)
+    why = reasons.overlong(
+        talk_ms // _MINUTE_MS,
+        limits[reached] // _MINUTE_MS,
+        deadlock_rounds=rounds if deadlock and reached > Level.NOTICE else 0,
+        calm=not heated,
+    )
     return OverlongDecision(level=reached, limit_ms=limits[reached], reason=why)
 
 

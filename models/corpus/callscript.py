@@ -79,8 +79,8 @@ def parse_scripts(text: str) -> list[Script]:
         if name:
             scripts.append(Script(name=name, meta=meta, lines=tuple(lines)))
 
-    for number, line in enumerate(text.splitlines(), 1):
-        line = line.strip()
+    for number, written in enumerate(text.splitlines(), 1):
+        line = written.strip()
         if not line or line.startswith("#"):
             continue
         if line.startswith("==="):

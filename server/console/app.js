@@ -131,15 +131,18 @@ function paintAlerts() {
   if (active) list.querySelector(`[data-id="${CSS.escape(active)}"]`)?.focus({ preventScroll: true });
 }
 
+// The operator reads to the caller: in the call's language, whatever the supervisor's.
+const spoken = (alert) => alert.suggestion.operator_phrase[alert.call.language === "en" ? "en" : "ja"];
+
 function card(alert) {
-  const phrase = alert.suggestion.operator_phrase[language];
+  const phrase = spoken(alert);
   return h("li", { class: `card ${alert.level} ${alert.state} ${alert.fresh ? "fresh" : ""}`, "data-id": alert.alert_id, tabindex: "0", onfocus: () => { focused = alert.alert_id; } },
     h("header", {}, badge(alert.level), h("strong", {}, t(alert.kind)),
       alert.provisional && h("span", { class: "tag" }, t("provisional")), alert.late && h("span", { class: "tag" }, t("late")),
       h("span", { class: "soft end" }, clock(alert.call.elapsed_ms))),
     h("div", {}, alert.labels.map((label) => h("span", { class: "tag" }, t(label)))),
     h("div", { class: "soft" }, `${alert.call_id} · ${alert.call.queue} · ${alert.call.agent_id}`),
-    h("div", {}, alert.reason),
+    h("div", {}, alert.reason_text[language] || alert.reason),
     alert.evidence.slice(0, 3).map((piece) => h("blockquote", {}, ...marked(piece.text, piece.spans), h("span", { class: "soft" }, ` ${clock(piece.at_ms)}`))),
     alert.guideline.length > 0 && h("div", { class: "soft" }, `${t("refer")}: ${alert.guideline.map((item) => item[language]).join("、")}`),
     h("div", { class: "suggest" }, h("strong", {}, t("supervisor")), alert.suggestion.supervisor[language]),
@@ -252,7 +255,7 @@ function paintCall() {
 }
 
 function phraseBox(alert) {
-  const words = alert.suggestion.operator_phrase[language];
+  const words = spoken(alert);
   const button = h("button", { type: "button", onclick: async () => { await navigator.clipboard.writeText(words); button.textContent = t("copied"); } }, t("copy"));
   return h("div", { class: "suggest" }, h("strong", {}, t("phrase")), words, " ", button);
 }

@@ -20,9 +20,7 @@ class Call:
 
     def __init__(self, *, rules: Rules = RULES, language: str = "ja", hold_scores: bool = False, gate=None) -> None:
         extra = {} if gate is None else {"gate": gate}
-        self.session = CallSession(
-            tenant="t", call_id="c", instance="c@0", rules=rules, playbook=PLAYBOOK, **extra
-        )
+        self.session = CallSession(tenant="t", call_id="c", instance="c@0", rules=rules, playbook=PLAYBOOK, **extra)
         self.session.state.language = self.session.state.transcript.language = language
         self.at_ms = 0
         self.count = 0
@@ -59,9 +57,7 @@ class Call:
         start_ms = int(fields.pop("start_ms", self.at_ms))
         end_ms = int(fields.pop("end_ms", start_ms + round(seconds * 1000)))
         self.at_ms = max(self.at_ms, end_ms)
-        self.give(
-            Segment(segment_id=name, speaker=speaker, text=text, start_ms=start_ms, end_ms=end_ms, **fields)
-        )
+        self.give(Segment(segment_id=name, speaker=speaker, text=text, start_ms=start_ms, end_ms=end_ms, **fields))
         return name
 
     def alert(self, kind: str):
@@ -73,4 +69,4 @@ class Call:
         return alert.level.value if alert is not None else "none"
 
 
-__all__ = ["Call", "PLAYBOOK", "RULES", "ScoreResult", "Unscored"]
+__all__ = ["PLAYBOOK", "RULES", "Call", "ScoreResult", "Unscored"]
