@@ -27,6 +27,9 @@ _TRAINING = {
 }
 
 
+_HOME = {"evaluate": "server.evaluation"}
+
+
 class _Commands(click.Group):
     """Adds the training commands without importing what they need until one is asked for."""
 
@@ -37,7 +40,7 @@ class _Commands(click.Group):
         if cmd_name not in _TRAINING:
             return super().get_command(ctx, cmd_name)
         try:
-            command: click.Command = getattr(importlib.import_module("models.commands"), cmd_name)
+            command: click.Command = getattr(importlib.import_module(_HOME.get(cmd_name, "models.commands")), cmd_name)
         except ImportError as error:
             raise click.ClickException(f"{cmd_name} needs the extra `torch`: {error.name} is missing") from None
         return command
