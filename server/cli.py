@@ -389,3 +389,7 @@ def report(days: int, tenant: str, form: str, data_dir: Path) -> None:
     from server.stored import prevalence_report
 
     click.echo(prevalence_report(data_dir, tenant, days=days, form=form))
+
+
+if __name__ == "__main__":
+    main()
