@@ -255,8 +255,10 @@ class CallSession:
         partials = [name for name, partial in self._flight.partials.items() if partial.segment_id == segment.segment_id]
         for name in partials:
             del self._flight.partials[name]
+        # The speaker as known now: a swap that is found later must not reach back into what waits for its score.
+        heard = replace(segment, speaker=transcript.relabel(segment.speaker))
         units = transcript.add_final(segment)
-        self._flight.queue.append(_Said(units=units, segment=segment))
+        self._flight.queue.append(_Said(units=units, segment=heard))
         self._request(units, out)
         if units and not self.state.swap_settled:
             self._check_swap(segment, out)
@@ -466,7 +468,7 @@ class CallSession:
 
     def _heard(self, segment: Segment) -> None:
         state = self.state
-        speaker = state.transcript.relabel(segment.speaker)
+        speaker = segment.speaker
         watch = state.monitoring
         if speaker not in watch.heard:
             watch.heard.append(speaker)

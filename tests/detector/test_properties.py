@@ -1,0 +1,145 @@
+"""What must hold for every call: order of scores, duplicates, restarts."""
+
+from __future__ import annotations
+
+import msgspec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from detector.alerts import CLOSED, AlertChange, AlertEvent
+from detector.events import AgentHelp, CallEnded, CallHeld, CallResumed, Input, Segment, TimerFired
+from detector.labels import Speaker
+from detector.scoring import ScoreRequest
+from detector.session import CallSession
+from detector.state import CallState
+from tests.detector.calls import PLAYBOOK, RULES
+from tests.detector.scripted import answer
+
+TEXTS = (
+    "バカ",
+    "アホかも",
+    "晒すぞ",
+    "返金してくださいと言っているんですが、どうなりましたか",
+    "届かない荷物の話をもう一度しますね、よろしいですか",
+    "規約により返金はいたしかねます、日割りの計算もございません",
+    "このままそのようなご発言が続くようでしたら、お電話を終了させていただきます",
+    "はい",
+    "申し訳ございません",
+    "もう消えたいんです",
+)
+
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("say"), st.sampled_from(list(Speaker)), st.sampled_from(TEXTS), st.integers(200, 6000)),
+        st.tuples(st.sampled_from(["hold", "resume", "timer", "help"]), st.integers(500, 400_000)),
+    ),
+    max_size=25,
+)
+
+
+def inputs(plan: list[tuple]) -> list[Input]:
+    """A call's inputs in order; media time only rises."""
+    at_ms, made = 0, []
+    for number, step in enumerate(plan):
+        if step[0] == "say":
+            _, speaker, text, pause_ms = step
+            start_ms = at_ms + pause_ms
+            at_ms = start_ms + 1500
+            made.append(Segment(segment_id=f"s{number}", speaker=speaker, text=text, start_ms=start_ms, end_ms=at_ms))
+        else:
+            at_ms += step[1]
+            kind = {"hold": CallHeld, "resume": CallResumed, "timer": TimerFired, "help": AgentHelp}[step[0]]
+            made.append(kind(offset_ms=at_ms))
+    made.append(CallEnded(offset_ms=at_ms + 1000))
+    return made
+
+
+def session(state: CallState | None = None) -> CallSession:
+    return CallSession(tenant="t", call_id="c", instance="c@0", rules=RULES, playbook=PLAYBOOK, state=state)
+
+
+def fold(items: list[Input], delays: list[int]) -> tuple[CallSession, list[AlertEvent]]:
+    """Folds inputs; the n-th score arrives `delays[n]` inputs late, and all do before the end."""
+    call, events, waiting, asked = session(), [], [], 0
+    for number, item in enumerate(items):
+        if isinstance(item, CallEnded):
+            due, waiting = waiting, []
+        else:
+            due = [entry for entry in waiting if entry[0] <= number]
+            waiting = [entry for entry in waiting if entry[0] > number]
+        queue = [request for _, request in due]
+        outputs = []
+        for request in queue:
+            outputs += call.receive(answer(request), utc_ms=0)
+        outputs += call.receive(item, utc_ms=0)
+        for output in outputs:
+            if isinstance(output, ScoreRequest):
+                late = delays[asked % len(delays)] if delays else 0
+                asked += 1
+                if late == 0:
+                    outputs += call.receive(answer(output), utc_ms=0)
+                else:
+                    waiting.append((number + late, output))
+            elif isinstance(output, AlertEvent):
+                events.append(output)
+    return call, events
+
+
+@settings(max_examples=120, deadline=None)
+@given(steps, st.lists(st.integers(0, 5), max_size=6))
+def test_late_scores_change_nothing_in_the_end(plan, delays):
+    without_help = [step for step in plan if step[0] != "help"]
+    prompt, _ = fold(inputs(without_help), [])
+    late, _ = fold(inputs(without_help), delays)
+    assert late.idle
+    assert prompt.state == late.state
+
+
+@settings(max_examples=80, deadline=None)
+@given(steps)
+def test_duplicates_change_nothing(plan):
+    items = inputs(plan)
+    once, first = fold(items, [])
+    doubled = [item for item in items for _ in range(2 if isinstance(item, Segment) else 1)]
+    twice, second = fold(doubled, [])
+    assert once.state == twice.state
+    assert first == second
+
+
+@settings(max_examples=80, deadline=None)
+@given(steps)
+def test_never_two_open_alerts_of_a_kind_and_versions_only_rise(plan):
+    _, events = fold(inputs(plan), [])
+    open_by_kind: dict[str, tuple[str, int]] = {}
+    for event in events:
+        alert = event.alert
+        before = open_by_kind.get(alert.kind.value)
+        if event.type is AlertChange.RAISED:
+            assert before is None
+            assert alert.version == 1
+        else:
+            assert before == (alert.alert_id, alert.version - 1)
+        if alert.state in CLOSED:
+            open_by_kind.pop(alert.kind.value, None)
+        else:
+            open_by_kind[alert.kind.value] = (alert.alert_id, alert.version)
+
+
+@settings(max_examples=80, deadline=None)
+@given(steps, st.data())
+def test_a_restart_from_a_snapshot_goes_on_as_if_nothing_had_happened(plan, data):
+    items = inputs(plan)
+    whole, events = fold(items, [])
+    cut = data.draw(st.integers(0, len(items)))
+    before, first = fold(items[:cut], [])
+    state = msgspec.msgpack.decode(msgspec.msgpack.encode(before.state), type=CallState)
+    after, second = session(state), []
+    for item in items[cut:]:
+        outputs = after.receive(item, utc_ms=0)
+        for output in outputs:
+            if isinstance(output, ScoreRequest):
+                outputs += after.receive(answer(output), utc_ms=0)
+            elif isinstance(output, AlertEvent):
+                second.append(output)
+    assert [event.alert.alert_id for event in first + second] == [event.alert.alert_id for event in events]
+    assert after.state == whole.state
