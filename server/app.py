@@ -92,8 +92,11 @@ def partial_gate() -> Callable[[str, str], bool]:
 class Mamori:
     """The ASGI application: the two websockets as raw endpoints, everything else through FastAPI."""
 
-    def __init__(self, app: FastAPI, ingest: IngestEndpoint, alerts: AlertsEndpoint, gate: Gate, csp: str) -> None:
+    def __init__(
+        self, app: FastAPI, runtime: Runtime, ingest: IngestEndpoint, alerts: AlertsEndpoint, gate: Gate, csp: str
+    ) -> None:
         self.api = app
+        self.runtime = runtime
         self._ingest = ingest
         self._alerts = alerts
         self._gate = gate
@@ -197,4 +200,6 @@ def create_app(settings: Settings, *, scorer: Scorer | None = None, log: Embedde
     ingest = IngestEndpoint(
         runtime, gate, window=settings.window, max_frame_bytes=settings.max_frame_bytes, caller_key=key
     )
-    return Mamori(app, ingest, AlertsEndpoint(runtime, hub, gate), gate, content_policy(settings.frame_origins))
+    return Mamori(
+        app, runtime, ingest, AlertsEndpoint(runtime, hub, gate), gate, content_policy(settings.frame_origins)
+    )

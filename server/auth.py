@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 import secrets
 import time
 from collections.abc import Callable, Mapping
@@ -229,8 +230,10 @@ class Gate:
         return self._tokens.principal(secret) if secret else None
 
 
+_HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:\d{1,5})?")
+
+
 def _hostname(host: str) -> str:
-    host = host.strip().lower()
-    if host.startswith("["):
-        return host.partition("]")[0] + "]"
-    return host.partition(":")[0]
+    """The name without its port; empty for anything else, two `Host` headers joined by a comma included."""
+    match = _HOST.fullmatch(host.strip().lower())
+    return match[1] if match is not None else ""

@@ -258,7 +258,7 @@ class Runtime:
                 return call
             if event.seq is not None and event.seq < call.next_seq and not (fresh and call.session.state.ended):
                 return call
-            if call.session.state.end_reason == "idle":
+            if call.session.state.end_reason == "idle" and call.record.ended_ms is None:
                 self._input(call, CallReopened())
                 call.ending = False
                 return call
@@ -521,7 +521,8 @@ class Runtime:
             self._save(call, events)
         call.status_due = True
         if call.session.state.ended and call.session.idle and not call.requests:
-            self._retire(call)
+            if call.record.ended_ms is None:
+                self._retire(call)
             return
         self._schedule(call)
         if call.folded >= SNAPSHOT_EVERY and call.session.idle and not self._unsaved:
@@ -586,7 +587,9 @@ class Runtime:
         reason = call.session.state.end_reason or "ended"
         call.record = replace(self._record(call), ended_ms=self.clock.utc_ms(), end_reason=reason)
         self.hub.publish(self._status(call))
-        self._writer.add(Entry(calls=[call.record], snapshots=[call.snapshot()]))
+        # Until its end is durable the call stays here, lest a late event find it open in the database.
+        entry = Entry(calls=[call.record], snapshots=[call.snapshot()], done=lambda _: self._forget(call))
+        self._writer.add(entry)
         state = call.session.state
         _log.info(
             "call",
@@ -603,7 +606,6 @@ class Runtime:
                 "end": reason,
             },
         )
-        self._forget(call)
 
     def _forget(self, call: LiveCall) -> None:
         if self.calls.get(call.key) is call:

@@ -6,6 +6,7 @@ event is first read for `call_id` and `seq`, so that even a bad one can be answe
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from datetime import datetime
@@ -149,8 +150,20 @@ def parse_frame(frame: str | bytes) -> list[Any]:
     try:
         data = msgspec.json.decode(frame)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError):
-        raise EventError("bad_json", "expected one JSON object or an array of them") from None
+        data = _lenient(frame)
     return data if isinstance(data, list) else [data]
+
+
+def _lenient(frame: str | bytes) -> Any:
+    """Reads what the fast decoder refuses though it is JSON: escapes of lone surrogates."""
+    try:
+        return json.loads(frame, parse_constant=_no_constant)
+    except (UnicodeDecodeError, RecursionError, ValueError):
+        raise EventError("bad_json", "expected one JSON object or an array of them") from None
+
+
+def _no_constant(_name: str) -> None:
+    raise ValueError("NaN and Infinity are not JSON")
 
 
 def decode_event(item: Any) -> CallEvent:
