@@ -103,18 +103,9 @@ class Repetition:
         for topic in self.topics:
             topic.retold = True
 
-    def forget(self, unit_id: str) -> None:
-        """Takes back a raising, for its utterance grew and is judged anew, or was not the customer's."""
-        for topic in list(self.topics):
-            if topic.units and topic.units[-1] == unit_id:
-                topic.units.pop()
-                topic.segments.pop()
-                topic.times_ms.pop()
-                topic.texts.pop()
-                topic.raisings -= 1
-                topic.answered = bool(topic.units)
-                if topic.raisings < 1:
-                    self.topics.remove(topic)
+    def holds(self, unit_id: str) -> bool:
+        """Whether an utterance counted as a raising: one that grows further is the same raising."""
+        return any(topic.units and topic.units[-1] == unit_id for topic in self.topics)
 
     def customer_spoke(
         self,
@@ -131,7 +122,7 @@ class Repetition:
         """Folds a customer's utterance.
 
         Args:
-            unit_id: the utterance; an earlier raising by the same one must be taken back first.
+            unit_id: the utterance; one that holds a raising already (`holds`) must not come again.
             segment_id: its last segment, kept as evidence.
             text: its text.
             language: `ja` or `en`.

@@ -99,7 +99,8 @@ class Replay:
             call = self._open(event)
         if isinstance(event.body, CallStarted) and event.at is not None:
             call.started_ms = parse_utc_ms(event.at)
-        at_ms = media_time_ms(event.body)
+        # While somebody speaks nobody is silent: what falls due is what fell due before the first word.
+        at_ms = event.body.start_ms if isinstance(event.body, Segment) else media_time_ms(event.body)
         if at_ms is not None:
             yield from self._timers(call, at_ms)
         yield from self._fold(call, event.body)

@@ -365,7 +365,7 @@ class CallSession:
         state = self.state
         offset_ms = getattr(item, "offset_ms", None)
         if offset_ms is not None:
-            state.clock.advance(offset_ms)
+            self._pass_time(offset_ms, out)
         match item:
             case CallAnswered():
                 state.clock.answer(item.offset_ms)
@@ -395,13 +395,12 @@ class CallSession:
                 return
             case CallAlive() | TimerFired():
                 pass
-        self._due(offset_ms)
         self._settle_all(out, gone="no_final")
 
-    def _due(self, offset_ms: int | None) -> None:
+    def _due(self) -> None:
         """What falls due by the passing of time alone."""
         state, rules, now = self.state, self.rules, self.state.clock.elapsed_ms
-        if offset_ms is None or state.clock.on_hold:
+        if state.clock.on_hold:
             return
         silent = state.distress.silent_since_ms
         if silent is not None and now - silent >= rules.distress.silence_s * 1000:
@@ -413,6 +412,17 @@ class CallSession:
         if len(watch.heard) == 1 and now >= rules.monitoring.one_speaker_s * 1000:
             watch.lost = watch.lost or "one_speaker"
         self._drop_stale_partial()
+
+    def _pass_time(self, at_ms: int, out: list[Output]) -> None:
+        """What fell due before this, whether or not a timer said so: a replay and a live call must agree."""
+        state = self.state
+        if state.ended or at_ms <= state.clock.elapsed_ms:
+            return
+        provisional = state.provisional
+        state.clock.advance(at_ms)
+        self._due()
+        if provisional is not None and state.provisional is None:
+            self._settle_all(out, gone="no_final")
 
     def _drop_stale_partial(self) -> None:
         state = self.state
@@ -448,6 +458,7 @@ class CallSession:
             state.repetition = type(state.repetition)()
             state.step, state.step_at_ms, state.provisional = "", 0, None
         if said.segment is not None:
+            self._pass_time(said.segment.start_ms, out)
             self._heard(said.segment)
         for unit in said.units:
             answer = self._flight.wanted.pop(unit.request_id, None)
@@ -508,9 +519,7 @@ class CallSession:
 
     def _customer_said(self, unit: Unit, answer: ScoreResult | None) -> None:
         state, rules = self.state, self.rules
-        if unit.revision:
-            state.repetition.forget(unit.unit_id)
-            state.abuse.drop(unit.unit_id)
+        state.abuse.drop(unit.unit_id)
         if answer is not None:
             state.model_version = answer.model_version or state.model_version
             if answer.scores.get("self_harm", 0.0) >= rules.distress.self_harm_score:
@@ -520,6 +529,8 @@ class CallSession:
                 state.abuse.put(incident)
                 if incident.clear and not state.ended:
                     state.distress.silent_since_ms = unit.end_ms
+        if state.repetition.holds(unit.unit_id):
+            return
         scores = answer.scores if answer is not None else {}
         complains = max((scores.get(label, 0.0) for label in (*HARASSMENT_LABELS, "complaint")), default=0.0)
         state.repetition.customer_spoke(

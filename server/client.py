@@ -125,11 +125,14 @@ class IngestClient:
         self._queue = deque(self._unacked)
         reader = asyncio.create_task(self._read(socket))
         writer = asyncio.create_task(self._write(socket))
-        done, pending = await asyncio.wait({reader, writer}, return_when=asyncio.FIRST_COMPLETED)
-        for task in pending:
-            task.cancel()
-        await asyncio.gather(*pending, return_exceptions=True)
-        for task in done:
+        try:
+            await asyncio.wait({reader, writer}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            ended = [task for task in (reader, writer) if task.done()]
+            reader.cancel()
+            writer.cancel()
+            await asyncio.gather(reader, writer, return_exceptions=True)
+        for task in ended:
             task.result()
 
     async def _read(self, socket: ClientConnection) -> None:

@@ -1,0 +1,1 @@
+"""Commands that print a table of figures and write JSON; none is a test."""
