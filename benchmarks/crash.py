@@ -106,6 +106,11 @@ class Process:
                 return time.monotonic() - began_s
         raise RuntimeError("the server did not start")
 
+    @property
+    def pid(self) -> int | None:
+        """The process, or None before the start."""
+        return self._process.pid if self._process is not None else None
+
     async def kill(self, how: int = signal.SIGKILL) -> None:
         """Ends it."""
         assert self._process is not None

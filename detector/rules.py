@@ -74,8 +74,8 @@ class RepetitionRules:
     warning: int = 3
     escalate: int = 5
     with_abuse: Level = Level.ESCALATE
-    similarity: float = 0.80
-    similarity_said_again: float = 0.70
+    similarity: float = 0.52
+    similarity_said_again: float = 0.40
     earlier_calls: int = 2
     ledger_days: int = 7
 
