@@ -11,7 +11,7 @@ from detector.session import CallSession
 from detector.state import FOLD_VERSION, CallState
 from server.storage.port import CallRecord, Snapshot
 
-SNAPSHOT_EVERY: Final = 256
+SNAPSHOT_EVERY: Final = 64
 """Folded rows after which a call's state is put into a snapshot: bounds what a restart has to fold again."""
 
 _STATE_ENCODER: Final = msgspec.msgpack.Encoder()

@@ -875,6 +875,7 @@ class Runtime:
         events: list[AlertEvent],
     ) -> None:
         call.position = position
+        call.folded += 1
         if row.seq is not None:
             if row.seq != call.durable_seq + 1:
                 # One before it never became durable: the row was never acknowledged and comes again.
