@@ -65,7 +65,8 @@ def server(tmp_path: Path) -> Iterator[Server]:
     running.kill(signal.SIGTERM)
 
 
-@pytest.fixture(scope="session")
+# Of the module, not of the session: its event loop must be gone before the asynchronous tests of other modules.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[object]:
     from playwright.sync_api import sync_playwright
 
