@@ -46,7 +46,7 @@ def _levels() -> Mapping[str, Level]:
 class AbuseRules:
     """Levels of abusive utterances; the fields are those of `[abuse]` in `rules.toml`."""
 
-    clear_score: float = 0.80
+    clear_score: float = 0.65
     unclear_count: int = 2
     unclear_window_s: float = 300
     two_labels: Level = Level.ESCALATE
@@ -198,7 +198,8 @@ def _value(hint: Any, value: Any, base: Any, path: tuple[str, ...], text: str) -
     if isinstance(base, Mapping):
         if not isinstance(value, dict) or not set(value) <= set(HARASSMENT_LABELS):
             raise wrong(f"a table of levels by label ({', '.join(HARASSMENT_LABELS)})")
-        return MappingProxyType({**base, **{label: _level(word, wrong) for label, word in value.items()}})
+        own = {label: _value(Level, word, base[label], (*path, label), text) for label, word in value.items()}
+        return MappingProxyType({**base, **own})
     if isinstance(base, tuple):
         if not isinstance(value, list) or not set(value) <= set(HARASSMENT_LABELS):
             raise wrong(f"a list of labels ({', '.join(HARASSMENT_LABELS)})")

@@ -22,7 +22,7 @@ _BACKCHANNEL: Final = {
         r"すいません|恐れ入ります|申し訳ございません|失礼(いた)?します|お願い(いた)?します|ね|よ)*"
     ),
     "en": re.compile(
-        r"(yes|yeah|yep|ok(ay)?|uh huh|mm hmm|mhm|right|sure|i see|i understand|no|oh|alright|all right|thanks?( you)?|"
+        r"(yes|yeah|yep|ok(ay)?|huh|mm hmm|mhm|right|sure|i see|i understand|no|oh|alright|all right|thanks?( you)?|"
         r"sorry|got it|of course|hello|hi|ma'?am|sir|go on|go ahead|please|um+|uh+|hmm+| )*",
         re.IGNORECASE,
     ),

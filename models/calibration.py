@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -71,33 +70,6 @@ def best_threshold(probabilities: Floats, truth: NDArray[np.bool_], *, anchor: f
     following = probabilities[order[place + 1]] if place + 1 < len(order) else 0.0
     best = float(np.clip((probabilities[order[place]] + following) / 2, 0.05, 0.95))
     return _sigmoid((_logit(best) + _logit(anchor)) / 2)
-
-
-def shift_for_false_alarms(
-    probabilities: Floats, thresholds: Sequence[float], *, allowed: float, start: float = 0.0
-) -> float:
-    """The least rise of all thresholds, in log odds, that lets at most a share `allowed` of the rows fire.
-
-    Args:
-        probabilities: (hard negatives, labels).
-        thresholds: per label.
-        allowed: 0 to 1.
-        start: the least shift that is tried.
-    """
-    base = np.array([_logit(threshold) for threshold in thresholds])
-    odds = np.log(np.clip(probabilities, 1e-6, 1 - 1e-6) / (1 - np.clip(probabilities, 1e-6, 1 - 1e-6)))
-    # A row fires as soon as its highest margin is reached.
-    margins = np.sort((odds - base).max(axis=1)) if len(odds) else np.zeros(0)
-    count = math.floor(allowed * len(margins))
-    if len(margins) <= count:
-        return start
-    needed = float(margins[len(margins) - count - 1]) + 1e-4
-    return max(start, needed)
-
-
-def shifted(threshold: float, shift: float) -> float:
-    """`threshold` moved by `shift` in log odds, within .02 to .98."""
-    return float(np.clip(_sigmoid(_logit(threshold) + shift), 0.02, 0.98))
 
 
 def _logit(probability: float) -> float:

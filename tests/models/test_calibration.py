@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from models.calibration import Curve, best_threshold, fit_curve, shift_for_false_alarms, shifted
+from models.calibration import Curve, best_threshold, fit_curve
 from models.metrics import average_precision, calibration_error, label_figures, macro_f1, roc_auc
 
 
@@ -27,14 +27,20 @@ def test_the_threshold_parts_the_labels_and_is_drawn_to_its_anchor() -> None:
     assert best_threshold(scores, np.zeros(5, dtype=np.bool_)) == 0.5
 
 
-def test_the_shift_bounds_false_alarms() -> None:
+def test_the_shared_threshold_keeps_hard_negatives_quiet() -> None:
+    torch = pytest.importorskip("torch")
+    assert torch
+    from models.train.thresholds import GRID, shared_threshold
+
     rng = np.random.default_rng(1)
-    scores = rng.random((500, 8)) * 0.7
-    thresholds = [0.5] * 8
-    shift = shift_for_false_alarms(scores, thresholds, allowed=0.02)
-    moved = np.array([shifted(value, shift) for value in thresholds])
-    assert 0 < (scores >= moved).any(axis=1).mean() <= 0.02
-    assert shift_for_false_alarms(np.zeros((0, 8)), thresholds, allowed=0.02) == 0.0
+    truth = np.zeros((400, 8), dtype=np.bool_)
+    truth[np.arange(200), np.arange(200) % 8] = True
+    scores = np.where(truth, 0.55, 0.0) + rng.random((400, 8)) * 0.4
+    hard = ~truth.any(axis=1)
+    threshold = shared_threshold([(scores, truth, hard)], allowed=0.02)
+    assert (scores[hard] >= threshold).any(axis=1).mean() <= 0.02
+    assert threshold <= 0.55
+    assert shared_threshold([(np.ones((4, 8)), truth[200:204], hard[200:204])], allowed=0.0) == GRID[-1]
 
 
 def test_figures() -> None:
