@@ -224,6 +224,27 @@ def replay(
     click.echo(f"{len(events)} events, {len(changes)} alert events, {time.monotonic() - started_s:.1f} s", err=True)
 
 
+@main.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--rules", type=click.Path(path_type=Path, dir_okay=False), help="House rules (default: the bundled).")
+@click.option("--model", help="Classifier (default: the bundled one).")
+def tune(files: tuple[Path, ...], rules: Path | None, model: str | None) -> None:
+    """How loud it would be on your own calls (events as for replay), at three sensitivities."""
+    from detector.playbook import default_playbook
+    from models.scorer import load_scorer
+    from server import replay as replaying
+    from server.app import read_rules
+    from server.tune import tune as measure
+
+    try:
+        events = list(replaying.read_events(files))
+        rows = measure(events, scorer=load_scorer(model), rules=read_rules(rules), playbook=default_playbook())
+    except SetupError as error:
+        raise click.ClickException(str(error)) from None
+    for row in rows:
+        click.echo(json.dumps(row, ensure_ascii=False))
+
+
 def _number(text: str) -> float:
     try:
         value = float(text)

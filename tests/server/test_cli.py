@@ -58,6 +58,14 @@ def test_replay_compares_rules(calls, tmp_path):
     assert json.loads(out)["changed"][0]["after"] == "notice"
 
 
+def test_tune_says_how_loud_it_would_be(calls):
+    code, out, _ = run("tune", str(calls))
+    assert code == 0
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert [row["sensitivity"] for row in rows] == ["cautious", "as set", "eager"]
+    assert rows[1]["warnings_per_100_calls"]["threat"] == 100.0
+
+
 def test_classify_keeps_order_and_ends_with_1_after_a_bad_line():
     lines = jsonl(
         {"id": 1, "text": "殺すぞ", "language": "ja"}, {"id": 2}, {"id": 3, "text": "thanks", "language": "en"}
