@@ -13,6 +13,7 @@ from typing import Final
 from detector.scoring import Scorer
 from models.errors import ModelFilesError
 from models.lexicon_scorer import LexiconScorer
+from models.supported_scorer import SupportedScorer
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -40,14 +41,14 @@ def load_scorer(model: str | Path | None = None) -> Scorer:
 
 
 def _packed(folder: Path) -> Scorer:
-    """On a GPU where torch finds one, else on ONNX Runtime."""
+    """On a GPU where torch finds one, else on ONNX Runtime; the lexicon beside it in either case."""
     if _has_gpu():
         from models.torch_scorer import TorchScorer  # noqa: PLC0415 - an extra
 
-        return TorchScorer(folder)
+        return SupportedScorer(TorchScorer(folder))
     from models.onnx_scorer import OnnxScorer  # noqa: PLC0415 - not needed for the lexicon
 
-    return OnnxScorer(folder)
+    return SupportedScorer(OnnxScorer(folder))
 
 
 def _foreign(model: str) -> Scorer:

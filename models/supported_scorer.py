@@ -1,0 +1,80 @@
+"""A classifier with the lexicon beside it: words that leave no doubt are found even where the classifier is unsure.
+
+The lexicon's gates (quotes, third parties, self-blame) have been applied before an entry counts, and only an answer of at
+least `CERTAIN` does: it can lift a label, never lower one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from detector.labels import OUTPUTS, Speaker
+from detector.scoring import ScoreRequest, ScoreResult
+from models.engine import PreparingScorer
+from models.lexicon import Lexicon
+from models.lexicon_scorer import LexiconScorer
+
+CERTAIN: Final = 0.8
+"""Score of the lexicon from which it is believed: one undamped entry of the stronger half."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SupportedInput:
+    """What the classifier prepared, and what the lexicon answered; None where it has nothing to add."""
+
+    inner: Any
+    support: ScoreResult | None
+
+
+class SupportedScorer:
+    """Wraps a classifier.
+
+    Args:
+        inner: the classifier.
+        lexicon: the house's; the bundled one when left out.
+    """
+
+    def __init__(self, inner: PreparingScorer, lexicon: Lexicon | None = None) -> None:
+        self._inner = inner
+        self._lexicon = LexiconScorer(lexicon)
+
+    @property
+    def model_version(self) -> str:
+        """The classifier's, marked by the support."""
+        return f"{self._inner.model_version}+lex1"
+
+    def prepare(self, request: ScoreRequest) -> tuple[SupportedInput, int]:
+        """What both read of a request, and its padded length in tokens."""
+        inner, length = self._inner.prepare(request)
+        support = None
+        if request.speaker is not Speaker.AGENT:
+            answer = self._lexicon.score([request])[0]
+            if any(score >= CERTAIN for score in answer.scores.values()):
+                support = answer
+        return SupportedInput(inner=inner, support=support), length
+
+    def run(self, prepared: Sequence[SupportedInput]) -> list[ScoreResult]:
+        """Scores inputs of one padded length, in order."""
+        results = self._inner.run([item.inner for item in prepared])
+        return [
+            replace(result if item.support is None else _lifted(result, item.support), model_version=self.model_version)
+            for item, result in zip(prepared, results, strict=True)
+        ]
+
+    def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreResult]:
+        """Scores a batch of any lengths; the answers come in the order of the requests."""
+        return [self.run([self.prepare(request)[0]])[0] for request in requests]
+
+
+def _lifted(result: ScoreResult, support: ScoreResult) -> ScoreResult:
+    certain = {label for label, score in support.scores.items() if score >= CERTAIN and label in result.scores}
+    scores = {
+        label: max(score, support.scores[label]) if label in certain else score
+        for label, score in result.scores.items()
+    }
+    added = certain - set(result.labels)
+    labels = tuple(label for label in OUTPUTS if label in result.labels or label in added)
+    spans = (*result.spans, *(span for span in support.spans if span.label in added))
+    return replace(result, scores=scores, labels=labels, spans=spans)
