@@ -1,11 +1,12 @@
 """A classifier with the lexicon beside it: words that leave no doubt are found even where the classifier is unsure.
 
-The lexicon's gates (quotes, third parties, self-blame) have been applied before an entry counts, and only an answer of at
-least `CERTAIN` does: it can lift a label, never lower one.
+The lexicon's gates (third parties, self-blame) have been applied before an entry counts, only an answer of at least
+`CERTAIN` does, and none where somebody's words are reported: it can lift a label, never lower one.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -18,6 +19,13 @@ from models.lexicon_scorer import LexiconScorer
 
 CERTAIN: Final = 0.8
 """Score of the lexicon from which it is believed: one undamped entry of the stronger half."""
+
+_REPORTED: Final = re.compile(
+    r"[「『\"“”]|(と|って)(言|い)(われ|ってき|った|う(人|奴|やつ))|(と|って)(書|か)(かれ|いて)|(と|って)(怒鳴|脅)|"
+    r"\b(said|says|saying|told|tells|called|calls|calling|yell(ed|s)|shout(ed|s)|scream(ed|s)|wrote|texted|threatened)\b",
+    re.IGNORECASE,
+)
+"""Somebody else's words may be in it: then the classifier, which reads the whole, decides alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +57,7 @@ class SupportedScorer:
         """What both read of a request, and its padded length in tokens."""
         inner, length = self._inner.prepare(request)
         support = None
-        if request.speaker is not Speaker.AGENT:
+        if request.speaker is not Speaker.AGENT and not _REPORTED.search(request.text):
             answer = self._lexicon.score([request])[0]
             if any(score >= CERTAIN for score in answer.scores.values()):
                 support = answer

@@ -20,7 +20,7 @@ class Silent:
 
 
 def score(text: str, **fields: object) -> ScoreResult:
-    request = ScoreRequest(request_id="r", text=text, language="ja", **fields)
+    request = ScoreRequest(request_id="r", text=text, **{"language": "ja", **fields})
     return SupportedScorer(Silent()).score([request])[0]
 
 
@@ -34,6 +34,8 @@ def test_words_that_leave_no_doubt_are_found() -> None:
 
 def test_a_quote_and_an_operator_are_not_lifted() -> None:
     assert score("電車で「殺すぞ」と言われたんです").labels == ()
+    assert score("殺すぞって怒鳴られたんです").labels == ()
+    assert score('a man yelled "I will kill you" at me', language="en").labels == ()
     assert score("お前を殺すぞ", speaker=Speaker.AGENT).labels == ()
 
 
