@@ -141,7 +141,9 @@ def distress_finding(state: CallState, rules: Rules, playbook: Playbook) -> Find
         segment_id = state.distress.segment_ids[state.distress.causes.index(cause)]
         segment = _find(state.transcript.finals, segment_id)
         if segment is not None and segment_id:
-            pieces.append(_evidence(segment))
+            # By what the cause is about: the transcript's labels may have been turned round since.
+            speaker = Speaker.CUSTOMER if cause == "caller_at_risk" else Speaker.AGENT
+            pieces.append(_evidence(segment, speaker))
             trigger = trigger or segment_id
     situation = first if first in levels else "distress"
     return Finding(
@@ -197,10 +199,8 @@ def _pieces(incident: Incident) -> list[Evidence]:
     ]
 
 
-def _evidence(segment: Segment) -> Evidence:
-    return Evidence(
-        segment_id=segment.segment_id, speaker=segment.speaker.value, text=segment.text, at_ms=segment.start_ms
-    )
+def _evidence(segment: Segment, speaker: Speaker) -> Evidence:
+    return Evidence(segment_id=segment.segment_id, speaker=speaker.value, text=segment.text, at_ms=segment.start_ms)
 
 
 def _find(finals: Sequence[Segment], segment_id: str) -> Segment | None:

@@ -522,7 +522,7 @@ class CallSession:
         state.abuse.drop(unit.unit_id)
         if answer is not None:
             state.model_version = answer.model_version or state.model_version
-            if answer.scores.get("self_harm", 0.0) >= rules.distress.self_harm_score:
+            if "self_harm" in answer.labels or answer.scores.get("self_harm", 0.0) >= rules.distress.self_harm_score:
                 state.distress.add("caller_at_risk", unit.end_ms, unit.pieces[-1].segment_id)
             incident = self._incident(unit, answer)
             if incident is not None:
