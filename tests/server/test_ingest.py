@@ -282,3 +282,34 @@ async def test_a_restart_goes_on_where_it_was(tmp_path):
             while not alerts or alerts[0]["level"] != "escalate":
                 alerts = [(await watcher.until("alert.updated"))["alert"]]
         assert [alert["alert_id"] for alert in alerts] == [alert["alert_id"] for alert in before]
+
+
+async def test_a_lost_feed_is_shown_and_comes_back(tmp_path):
+    async with serving(tmp_path / "data", lost_after_s=0.2) as running:
+        async with platform(running) as peer:
+            await peer.send(started(), said(1, "もしもし"))
+            await peer.acked(1)
+        call = running.app.runtime.calls["default", "c-1"]
+        async with asyncio.timeout(10):
+            while call.session.status().monitoring != {"state": "lost", "reason": "disconnected"}:
+                await asyncio.sleep(0.05)
+        async with platform(running) as peer:
+            await peer.send({"type": "resume", "call_ids": ["c-1"]}, said(2, "つづき"))
+            await peer.acked(2)
+            async with asyncio.timeout(10):
+                while call.session.status().monitoring["state"] != "ok":
+                    await asyncio.sleep(0.05)
+
+
+async def test_a_call_that_went_quiet_ends_and_a_later_event_reopens_it(tmp_path):
+    async with serving(tmp_path / "data", idle_end_s=0.2) as running, platform(running) as peer:
+        await peer.send(started(), said(1, "もしもし"))
+        await peer.acked(1)
+        log = running.app.runtime.log
+        async with asyncio.timeout(10):
+            while (await asyncio.to_thread(log.find_call, "default", "c-1")).end_reason != "idle":
+                await asyncio.sleep(0.05)
+        before = await asyncio.to_thread(log.find_call, "default", "c-1")
+        await peer.send(said(2, "まだいます"))
+        await peer.acked(2)
+        assert (await asyncio.to_thread(log.find_call, "default", "c-1")).instance == before.instance

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import httpx
 import pytest
 from playwright.sync_api import expect
 from websockets.sync.client import connect
@@ -88,9 +89,14 @@ def test_markup_in_a_transcript_never_runs(server, page):
 def test_marks_stand_on_the_right_characters(server, page):
     send(server, *call(f"😡𠮟ｶﾞ㍻、{THREAT}"))
     page.wait_for_selector(".card mark", timeout=WAIT_MS)
-    marked = "".join(page.locator(".card mark").all_inner_texts())
-    assert marked
-    assert marked in THREAT
+    evidence = httpx.get(f"{server.url}/v1/alerts").json()["alerts"][0]["evidence"][0]
+    slices, at = [], 0
+    for span in sorted(evidence["spans"], key=lambda span: span["start"]):
+        if span["start"] >= at:
+            slices.append(evidence["text"][span["start"] : span["end"]])
+            at = span["end"]
+    assert page.locator(".card mark").all_inner_texts() == slices
+    assert any("殺すぞ" in words for words in slices)
 
 
 def test_a_killed_server_is_shown_and_nothing_is_lost_or_doubled(server, page):
