@@ -89,6 +89,7 @@ class CallSummary:
     elapsed_ms: int
     talk_ms: int
     rounds: int
+    earlier_calls: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -178,18 +178,36 @@ class Gap:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EarlierComplaint:
+    """A complaint of an earlier call of the same caller, from the ledger.
+
+    Args:
+        call: instance of that call; complaints of one call count once.
+        model_version: the classifier whose embedding space `centre` lies in.
+        centre: mean embedding of its raisings, little-endian float16, unit length.
+    """
+
+    call: str
+    model_version: str
+    centre: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ContextSet:
     """What a decision takes from outside its call, logged before it is folded.
 
     Args:
         rules_version: the rules that this call keeps to its end.
         model_version: the classifier at the call's start.
-        earlier_calls: calls of this caller with the same complaint within the ledger's window, 0 or more.
+        earlier_calls: calls of this caller with the same complaint within the ledger's window, 0 or more, where the
+            sender knows their number; the ledger itself sends `earlier` and leaves the comparison to the fold.
+        earlier: complaints of this caller's calls within the ledger's window, newest first.
     """
 
     rules_version: str = ""
     model_version: str = ""
     earlier_calls: int = 0
+    earlier: tuple[EarlierComplaint, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

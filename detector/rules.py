@@ -78,6 +78,7 @@ class RepetitionRules:
     similarity_said_again: float = 0.40
     earlier_calls: int = 2
     ledger_days: int = 7
+    ledger_similarity: float = 0.62
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,6 +237,7 @@ def _check(rules: Rules, text: str, path: tuple[str, ...]) -> None:
         ("partials", "score", rules.partials.score),
         ("repetition", "similarity", rules.repetition.similarity),
         ("repetition", "similarity_said_again", rules.repetition.similarity_said_again),
+        ("repetition", "ledger_similarity", rules.repetition.ledger_similarity),
         ("overlong", "deadlock_share", rules.overlong.deadlock_share),
         ("distress", "self_harm_score", rules.distress.self_harm_score),
     )

@@ -50,6 +50,7 @@ from detector.events import (
 )
 from detector.findings import abuse_finding, distress_finding, overlong_finding, repetition_finding, risk_of
 from detector.labels import HARASSMENT_LABELS, STEPS, Level, Speaker
+from detector.ledger import MAX_EARLIER, earlier_calls
 from detector.overlong import decide_overlong, limits_ms, next_limit_ms
 from detector.playbook import Playbook
 from detector.procedure import act_of, advance
@@ -390,6 +391,9 @@ class CallSession:
                 state.rules_version = item.rules_version or state.rules_version
                 state.model_version = item.model_version or state.model_version
                 state.earlier_calls = max(state.earlier_calls, item.earlier_calls)
+                if item.earlier:
+                    state.earlier = list(item.earlier[:MAX_EARLIER])
+                    self._look_back()
             case CallEnded():
                 self._end(item, out)
                 return
@@ -543,6 +547,20 @@ class CallSession:
             complains=complains,
             rules=rules.repetition,
         )
+        self._look_back()
+
+    def _look_back(self) -> None:
+        """Compares this call's complaints with those of the caller's earlier calls; the count never falls."""
+        state = self.state
+        if not state.earlier:
+            return
+        found = earlier_calls(
+            state.repetition,
+            state.earlier,
+            model_version=state.model_version,
+            similarity=self.rules.repetition.ledger_similarity,
+        )
+        state.earlier_calls = max(state.earlier_calls, found)
 
     def _incident(self, unit: Unit, answer: ScoreResult) -> Incident | None:
         labels = tuple(
@@ -676,6 +694,7 @@ class CallSession:
                 elapsed_ms=state.clock.elapsed_ms,
                 talk_ms=state.clock.talk_ms,
                 rounds=state.repetition.rounds,
+                earlier_calls=state.earlier_calls,
             ),
             call_id=self.call_id,
             tenant=self.tenant,

@@ -7,7 +7,7 @@ from typing import Final
 
 from detector.abuse import Abuse, Incident
 from detector.book import AlertBook
-from detector.events import MonitoringState
+from detector.events import EarlierComplaint, MonitoringState
 from detector.labels import Speaker
 from detector.overlong import TalkClock
 from detector.repetition import Repetition
@@ -91,7 +91,8 @@ class CallState:
         judged_rounds: raisings that a supervisor already judged when an alert was resolved.
         judged_overlong: level rank of overlong that was already judged.
         judged_causes: distress causes that were already judged.
-        earlier_calls: from the ledger.
+        earlier_calls: earlier calls of this caller about the same, so far.
+        earlier: the caller's complaints in the ledger when the call began; None until they were looked up.
         swap_settled: the speakers were turned round once, or the platform confirmed them.
     """
 
@@ -105,6 +106,7 @@ class CallState:
     rules_version: str = ""
     model_version: str = ""
     earlier_calls: int = 0
+    earlier: list[EarlierComplaint] | None = None
     ended: bool = False
     end_reason: str = ""
     transcript: Transcript = field(default_factory=Transcript)

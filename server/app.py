@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib import resources
@@ -25,13 +23,13 @@ from server.errors import SetupError
 from server.http import Api
 from server.hub import Hub
 from server.ingest import IngestEndpoint
+from server.keys import house_key
 from server.metrics import Metrics
 from server.runtime import Limits, Runtime, SystemClock
 from server.settings import Settings
 from server.sockets import Receive, Scope, Send, headers_of
 from server.storage.embedded import EmbeddedLog
 
-_KEY_BYTES: Final = 32
 _ANY_ADDRESS: Final = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
 
 
@@ -63,20 +61,6 @@ def read_playbook(path: Path | None) -> Playbook:
         return parse_playbook(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, PlaybookError) as error:
         raise SetupError(f"{path}: {error}") from None
-
-
-def house_key(data_dir: Path, name: str) -> bytes:
-    """A secret of this installation, 32 bytes, made at the first start and readable by its owner only."""
-    path = data_dir / f"{name}.key"
-    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if not path.exists():
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(secrets.token_bytes(_KEY_BYTES))
-    key = path.read_bytes()
-    if len(key) != _KEY_BYTES:
-        raise SetupError(f"{path}: expected {_KEY_BYTES} bytes")
-    return key
 
 
 def partial_gate() -> Callable[[str, str], bool]:
@@ -172,6 +156,7 @@ def create_app(settings: Settings, *, scorer: Scorer | None = None, log: Embedde
         playbook=playbook,
         clock=SystemClock(),
         limits=Limits(max_calls=settings.max_calls, idle_end_s=settings.idle_end_s, lost_after_s=settings.lost_after_s),
+        gate=partial_gate(),
     )
     metrics = Metrics(
         live_calls=lambda: len(runtime.calls),

@@ -400,6 +400,34 @@ def db_purge(keep_days: int, data_dir: Path) -> None:
     click.echo(f"{purge(data_dir, keep_days)} days unlinked")
 
 
+@db.command("forget-caller")
+@click.option("--tenant", default="default", show_default=True)
+@click.option(
+    "--caller", prompt="Number or id", hide_input=True, help="Asked for when left out, so that no shell keeps it."
+)
+@_DATA_DIR
+def db_forget_caller(tenant: str, caller: str, data_dir: Path) -> None:
+    """Deletes what the ledger knows of a caller's earlier complaints."""
+    from server.stored import forget_caller
+
+    try:
+        click.echo(f"{forget_caller(data_dir, tenant, caller)} entries deleted")
+    except SetupError as error:
+        raise click.ClickException(str(error)) from None
+
+
+@db.command("rotate-caller-key")
+@_DATA_DIR
+def db_rotate_caller_key(data_dir: Path) -> None:
+    """Makes a new key for the hashes of callers and empties the ledger; with the server stopped."""
+    from server.stored import rotate_caller_key
+
+    try:
+        click.echo(f"new key; {rotate_caller_key(data_dir)} entries deleted")
+    except SetupError as error:
+        raise click.ClickException(str(error)) from None
+
+
 @main.command()
 @click.option("--days", type=click.IntRange(1, 3660), default=30, show_default=True)
 @click.option("--tenant", default="default", show_default=True)

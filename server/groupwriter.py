@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from detector.alerts import AlertEvent
 from server.errors import MamoriError
-from server.storage.port import AuditEntry, Batch, CallRecord, Committed, Log, Row, Snapshot
+from server.storage.port import AuditEntry, Batch, CallRecord, Committed, LedgerEntry, Log, Row, Snapshot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +25,7 @@ class Entry:
     calls: Sequence[CallRecord] = ()
     snapshots: Sequence[Snapshot] = ()
     audit: Sequence[AuditEntry] = ()
+    ledger: Sequence[LedgerEntry] = ()
     done: Callable[[Committed | MamoriError], None] = field(default=lambda _: None)
 
 
@@ -71,6 +72,7 @@ class GroupWriter:
             calls=[call for entry in entries for call in entry.calls],
             snapshots=[snapshot for entry in entries for snapshot in entry.snapshots],
             audit=[item for entry in entries for item in entry.audit],
+            ledger=[item for entry in entries for item in entry.ledger],
         )
         try:
             future = self._log.append(batch)

@@ -142,11 +142,16 @@ def hash_caller(event: CallEvent, key: bytes, tenant: str) -> CallEvent:
     """
     if event.caller is None or not isinstance(event.body, CallStarted):
         return event
-    canonical = _canonical(event.caller)
+    digest = caller_key(event.caller, key, tenant)
+    return replace(event, caller=None, body=replace(event.body, caller_key=digest or ""))
+
+
+def caller_key(caller: str, key: bytes, tenant: str) -> str | None:
+    """The keyed hash of a number or id: HMAC-SHA256 over tenant and E.164 number; None for those that are never kept."""
+    canonical = _canonical(caller)
     if canonical is None:
-        return replace(event, caller=None)
-    digest = hmac.new(key, f"{tenant}\x1f{canonical}".encode("utf-8", "surrogatepass"), sha256).hexdigest()
-    return replace(event, caller=None, body=replace(event.body, caller_key=digest))
+        return None
+    return hmac.new(key, f"{tenant}\x1f{canonical}".encode("utf-8", "surrogatepass"), sha256).hexdigest()
 
 
 def _canonical(caller: str) -> str | None:

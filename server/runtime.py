@@ -28,6 +28,7 @@ from detector.events import (
     CallReopened,
     CallStarted,
     ContextSet,
+    EarlierComplaint,
     FeedLost,
     FeedRestored,
     Gap,
@@ -36,6 +37,7 @@ from detector.events import (
     SupervisorAction,
     TimerFired,
 )
+from detector.ledger import MAX_EARLIER, left_by
 from detector.playbook import Playbook
 from detector.replaying import media_time_ms, parse_utc_ms
 from detector.rules import Rules
@@ -48,7 +50,7 @@ from server.groupwriter import Entry, GroupWriter
 from server.hub import Hub, Published
 from server.livecall import SNAPSHOT_EVERY, LiveCall, read_snapshot
 from server.storage import codec
-from server.storage.port import CallRecord, Committed, Log, Row
+from server.storage.port import CallRecord, Committed, LedgerEntry, Log, Row
 
 SCORE_WAIT_S: Final = 2.0
 """A score that is later than this is not waited for (design, "Order")."""
@@ -60,6 +62,7 @@ TICK_S: Final = 0.1
 SWEEP_S: Final = 1.0
 RETRY_AFTER_MS: Final = 2_000
 MAX_ACTIONS_WAITING: Final = 1_000
+DAY_MS: Final = 86_400_000
 
 _log = logging.getLogger("mamori.runtime")
 
@@ -167,6 +170,7 @@ class Runtime:
         self._results: deque[tuple[LiveCall, ScoreResult | Unscored]] = deque()
         self._degraded: dict[str, str] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self._lookups: set[asyncio.Task[list[EarlierComplaint]]] = set()
         self._unsaved = 0
 
     async def start(self) -> None:
@@ -498,7 +502,33 @@ class Runtime:
             self._show(call, row)
         if isinstance(row.value, TimerFired):
             call.timer_pending = False
+        if isinstance(row.value, CallStarted) and row.value.caller_key:
+            self._look_up(call)
         self._perform(call, outputs, received_s=received_s)
+
+    def _look_up(self, call: LiveCall) -> None:
+        """Reads the caller's earlier complaints, off the loop, and logs them as context of the call."""
+        state = call.session.state
+        since_ms = self.clock.utc_ms() - call.session.rules.repetition.ledger_days * DAY_MS
+
+        def read() -> list[EarlierComplaint]:
+            return self.log.earlier_complaints(
+                call.record.tenant, state.caller_key, since_ms=since_ms, limit=MAX_EARLIER
+            )
+
+        task = self._loop.create_task(asyncio.to_thread(read))
+        self._lookups.add(task)
+
+        def found(done: asyncio.Task[list[EarlierComplaint]]) -> None:
+            self._lookups.discard(done)
+            if done.cancelled():
+                return
+            if done.exception() is not None:
+                _log.warning("ledger not read", extra={"error": type(done.exception()).__name__})
+            elif done.result() and self.calls.get(call.key) is call and not state.ended:
+                self._input(call, ContextSet(earlier=tuple(done.result())))
+
+        task.add_done_callback(found)
 
     def _perform(self, call: LiveCall, outputs: list[Output], *, received_s: float) -> None:
         events: list[AlertEvent] = []
@@ -588,7 +618,12 @@ class Runtime:
         call.record = replace(self._record(call), ended_ms=self.clock.utc_ms(), end_reason=reason)
         self.hub.publish(self._status(call))
         # Until its end is durable the call stays here, lest a late event find it open in the database.
-        entry = Entry(calls=[call.record], snapshots=[call.snapshot()], done=lambda _: self._forget(call))
+        entry = Entry(
+            calls=[call.record],
+            snapshots=[call.snapshot()],
+            ledger=self._left(call),
+            done=lambda _: self._forget(call),
+        )
         self._writer.add(entry)
         state = call.session.state
         _log.info(
@@ -606,6 +641,25 @@ class Runtime:
                 "end": reason,
             },
         )
+
+    def _left(self, call: LiveCall) -> list[LedgerEntry]:
+        """What the call leaves in the ledger: nothing, where the caller is not known."""
+        state = call.session.state
+        if not state.caller_key or state.direction != "inbound":
+            return []
+        return [
+            LedgerEntry(
+                tenant=call.record.tenant,
+                instance=call.record.instance,
+                ordinal=ordinal,
+                caller_key=state.caller_key,
+                utc_ms=self.clock.utc_ms(),
+                model_version=state.model_version,
+                centre=left.centre,
+                raisings=left.raisings,
+            )
+            for ordinal, left in enumerate(left_by(state.repetition))
+        ]
 
     def _forget(self, call: LiveCall) -> None:
         if self.calls.get(call.key) is call:
@@ -864,6 +918,8 @@ class Runtime:
             if alert.state is AlertState.SNOOZED:
                 key = (call.record.tenant, alert.alert_id)
                 self._snoozed[key] = (call.record.instance, alert.snoozed_until_ms)
+        if call.session.state.caller_key and call.session.state.earlier is None:
+            self._look_up(call)
         self._schedule(call)
 
     def _refold(

@@ -12,7 +12,10 @@ from pathlib import Path
 
 from detector.events import CallEvent, PlatformEvent
 from server.errors import SetupError
+from server.keys import house_key
+from server.redaction import caller_key
 from server.reports import prevalence
+from server.storage import ledger
 from server.storage.daylog import DayLog, day_of
 from server.storage.statedb import StateDatabase, open_engine
 
@@ -68,6 +71,32 @@ def purge(data_dir: Path, keep_days: int) -> int:
     """Unlinks log files older than `keep_days`; returns how many days went."""
     today = day_of(time.time_ns() // 1_000_000)
     return len(DayLog(data_dir / "log").purge(today - timedelta(days=keep_days)))
+
+
+def forget_caller(data_dir: Path, tenant: str, caller: str) -> int:
+    """Deletes a caller's entries in the ledger; returns how many there were.
+
+    Raises:
+        SetupError: there is no database, or the caller is withheld or no valid number and so has no entries.
+    """
+    key = caller_key(caller, house_key(data_dir, "caller"), tenant)
+    if key is None:
+        raise SetupError("caller: expected a valid number or an id; others are never in the ledger")
+    with _state(data_dir).engine.begin() as connection:
+        return ledger.forget(connection, tenant, key)
+
+
+def rotate_caller_key(data_dir: Path) -> int:
+    """Replaces the key of the callers' hashes; the ledger starts anew, since hashes of two keys cannot be compared.
+
+    Returns:
+        How many entries were deleted.
+    """
+    with _state(data_dir).engine.begin() as connection:
+        count = ledger.clear(connection)
+    (data_dir / "caller.key").unlink(missing_ok=True)
+    house_key(data_dir, "caller")
+    return count
 
 
 def prevalence_report(data_dir: Path, tenant: str, *, days: int, form: str) -> str:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from detector.alerts import Alert
+from detector.events import EarlierComplaint
 from server.errors import OverloadedError, StorageError
 from server.storage.daylog import DayLog, day_of
 from server.storage.port import Batch, CallRecord, Committed, Snapshot, Stored, StreamEntry
@@ -115,6 +116,10 @@ class EmbeddedLog:
         """Alert events behind a cursor."""
         return self._state.stream(tenant, after=after, limit=limit)
 
+    def earlier_complaints(self, tenant: str, caller_key: str, *, since_ms: int, limit: int) -> list[EarlierComplaint]:
+        """A caller's complaints in the ledger, newest first."""
+        return self._state.earlier_complaints(tenant, caller_key, since_ms=since_ms, limit=limit)
+
     def cursor(self) -> int:
         """The last cursor."""
         return self._state.cursor_range()[1]
@@ -189,6 +194,7 @@ class EmbeddedLog:
             calls=list({(call.tenant, call.instance): call for batch in batches for call in batch.calls}.values()),
             snapshots=[snapshot for batch in batches for snapshot in batch.snapshots],
             audit=[entry for batch in batches for entry in batch.audit],
+            ledger=[entry for batch in batches for entry in batch.ledger],
         )
         return _split(cursors, [len(batch.alerts) for batch in batches])
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from detector.alerts import Alert, AlertEvent
+from detector.events import EarlierComplaint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +91,28 @@ class AuditEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerEntry:
+    """What an ended call leaves of one complaint, keyed by its caller; no words.
+
+    Args:
+        ordinal: 0 for the call's most raised complaint.
+        caller_key: keyed hash of the caller.
+        utc_ms: when the call ended.
+        centre: see `detector.events.EarlierComplaint`.
+        raisings: how often it was raised on that call.
+    """
+
+    tenant: str
+    instance: str
+    ordinal: int
+    caller_key: str
+    utc_ms: int
+    model_version: str
+    centre: bytes = field(repr=False)
+    raisings: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
     """One unit of durability, in the order: log rows, then the records that follow from them."""
 
@@ -98,6 +121,7 @@ class Batch:
     calls: Sequence[CallRecord] = ()
     snapshots: Sequence[Snapshot] = ()
     audit: Sequence[AuditEntry] = ()
+    ledger: Sequence[LedgerEntry] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +189,9 @@ class Log(Protocol):
 
     def stream(self, tenant: str, *, after: int, limit: int = 1000) -> list[StreamEntry]:
         """Alert events after a cursor, in order."""
+
+    def earlier_complaints(self, tenant: str, caller_key: str, *, since_ms: int, limit: int) -> list[EarlierComplaint]:
+        """A caller's complaints in the ledger since a UTC time, newest first; none for a shared number."""
 
     def cursor(self) -> int:
         """The last cursor that was given out, 0 before the first."""

@@ -17,8 +17,10 @@ from alembic.config import Config
 from sqlalchemy.dialects import sqlite
 
 from detector.alerts import CLOSED, Alert, AlertEvent
+from detector.events import EarlierComplaint
 from detector.replaying import parse_utc_ms
-from server.storage.port import AuditEntry, CallRecord, Snapshot, StreamEntry
+from server.storage import ledger as ledger_table
+from server.storage.port import AuditEntry, CallRecord, LedgerEntry, Snapshot, StreamEntry
 from server.storage.tables import ALERT_EVENTS, ALERTS, AUDIT, CALLS, SNAPSHOTS
 
 _CLOSED: Final = tuple(state.value for state in CLOSED)
@@ -65,13 +67,14 @@ class StateDatabase:
         calls: Sequence[CallRecord],
         snapshots: Sequence[Snapshot],
         audit: Sequence[AuditEntry],
+        ledger: Sequence[LedgerEntry] = (),
     ) -> list[int | None]:
         """Writes records in one transaction.
 
         Returns:
             For each alert event its cursor, or None where that version of the alert is known already.
         """
-        if not (alerts or calls or snapshots or audit):
+        if not (alerts or calls or snapshots or audit or ledger):
             return []
         with self.engine.begin() as connection:
             if calls:
@@ -81,6 +84,8 @@ class StateDatabase:
             cursors = [self._alert(connection, tenant, instance, event) for tenant, instance, event in alerts]
             for entry in audit:
                 self._audit(connection, entry)
+            for left in ledger:
+                ledger_table.put(connection, left)
         return cursors
 
     def _put(self, connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) -> None:
@@ -226,6 +231,11 @@ class StateDatabase:
                 StreamEntry(cursor=row.cursor, tenant=tenant, event=_EVENT.decode(row.body))
                 for row in connection.execute(query)
             ]
+
+    def earlier_complaints(self, tenant: str, caller_key: str, *, since_ms: int, limit: int) -> list[EarlierComplaint]:
+        """A caller's complaints in the ledger, newest first."""
+        with self.engine.connect() as connection:
+            return ledger_table.read(connection, tenant, caller_key, since_ms=since_ms, limit=limit)
 
     def cursor_range(self) -> tuple[int, int]:
         """First and last cursor of the stream, 0 and 0 when it is empty."""

@@ -107,6 +107,28 @@ TOKENS: Final = sa.Table(
     sa.Column("revoked_ms", sa.BigInteger),
 )
 
+LEDGER: Final = sa.Table(
+    "ledger",
+    METADATA,
+    sa.Column("tenant", sa.String(64), primary_key=True),
+    sa.Column("instance", sa.String(320), primary_key=True),
+    sa.Column("ordinal", sa.Integer, primary_key=True),
+    sa.Column("caller_key", sa.String(64), nullable=False),
+    sa.Column("utc_ms", sa.BigInteger, nullable=False),
+    sa.Column("model_version", sa.String(128), nullable=False),
+    sa.Column("centre", sa.LargeBinary, nullable=False),
+    sa.Column("raisings", sa.Integer, nullable=False),
+    sa.Index("ledger_by_caller", "tenant", "caller_key", "utc_ms"),
+)
+
+LEDGER_SHARED: Final = sa.Table(
+    "ledger_shared",
+    METADATA,
+    sa.Column("tenant", sa.String(64), primary_key=True),
+    sa.Column("caller_key", sa.String(64), primary_key=True),
+    sa.Column("utc_ms", sa.BigInteger, nullable=False),
+)
+
 FLAGS: Final = sa.Table(
     "flags",
     METADATA,

@@ -11,10 +11,12 @@ import pytest
 from detector.alerts import AlertChange
 from detector.events import CallEnded, CallStarted, Segment
 from detector.labels import Speaker
+from detector.ledger import SHARED_COMPLAINTS
 from detector.scoring import ScoreResult
 from server.storage.embedded import EmbeddedLog
-from server.storage.port import AuditEntry, Batch, CallRecord, Row, Snapshot
+from server.storage.port import AuditEntry, Batch, CallRecord, LedgerEntry, Row, Snapshot
 from tests.detector.calls import Call
+from tests.detector.scripted import vector
 
 DAY_MS = 86_400_000
 NOW_MS = int(datetime(2026, 11, 24, 12, tzinfo=UTC).timestamp() * 1000)
@@ -156,3 +158,31 @@ def test_files_are_the_owners_alone(make, tmp_path):
     ).result()
     for path in (tmp_path / "data").rglob("*.sqlite"):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
+
+
+def left(number: int, topic: str = "返金", **fields) -> LedgerEntry:
+    base = {"tenant": "t", "instance": f"c{number}@1", "ordinal": 0, "caller_key": "k", "utc_ms": NOW_MS + number}
+    return LedgerEntry(**{**base, "model_version": "m", "centre": vector(topic), "raisings": 1, **fields})
+
+
+def earlier(log, tenant: str = "t", caller_key: str = "k", since_ms: int = 0, limit: int = 100):
+    found = log.earlier_complaints(tenant, caller_key, since_ms=since_ms, limit=limit)
+    return [entry.call for entry in found]
+
+
+def test_the_ledger_gives_a_callers_complaints_newest_first_within_the_window(make):
+    log = make()
+    log.append(Batch(ledger=[left(n) for n in range(3)])).result()
+    log.append(Batch(ledger=[left(9, tenant="u"), left(8, caller_key="other"), left(2)])).result()
+    assert earlier(log) == ["c2@1", "c1@1", "c0@1"]
+    assert earlier(log, since_ms=NOW_MS + 1, limit=1) == ["c2@1"]
+    assert earlier(log, tenant="u") == ["c9@1"]
+
+
+def test_a_shared_number_leaves_the_ledger(make):
+    log = make()
+    log.append(Batch(ledger=[left(n, f"用件{n}") for n in range(SHARED_COMPLAINTS - 1)])).result()
+    assert len(earlier(log)) == SHARED_COMPLAINTS - 1
+    log.append(Batch(ledger=[left(50, "別の用件")])).result()
+    log.append(Batch(ledger=[left(51)])).result()
+    assert earlier(log) == []

@@ -228,3 +228,14 @@ class TestAccess:
         _, secret = Tokens(engine).create(name="x", tenant="a", role=Role.ADMIN)
         engine.dispose()
         assert secret.encode() not in (tmp_path / "state.sqlite").read_bytes()
+
+
+async def test_a_grave_partial_raises_a_provisional_alert_that_the_final_takes_back(server):
+    async with supervisor(server) as watcher, platform(server) as peer:
+        await watcher.until("snapshot")
+        await peer.send(started(), said(1, "殺すぞ、死ね", segment_id="p", is_final=False))
+        raised = (await watcher.until("alert.raised"))["alert"]
+        assert raised["provisional"]
+        assert raised["labels"] == ["threat"]
+        await peer.send(said(2, "殺すぞって言われたんです", segment_id="p", start_ms=5000, end_ms=7500))
+        assert (await watcher.until("alert.retracted"))["alert"]["alert_id"] == raised["alert_id"]

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import re
+import sqlite3
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from click.testing import CliRunner
+
+from server.cli import main
+from server.storage.statedb import open_engine
+from tests.server.running import ended, platform, said, serving, started, supervisor
+
+NUMBER = "03-3581-4111"
+COMPLAINT = "先週の返金がまだ口座に入っていません、どうなっていますか"
+
+
+async def complain(server, call_id: str, number: str = NUMBER) -> None:
+    async with platform(server) as peer:
+        await peer.send(
+            started(call_id=call_id, caller={"number": number}), said(1, COMPLAINT, call_id=call_id), ended(2, call_id)
+        )
+        await peer.acked(2, call_id)
+    while ("default", call_id) in server.app.runtime.calls:
+        await server.app.runtime._writer.quiet()
+
+
+async def test_the_third_call_about_the_same_is_a_notice_and_forgetting_the_caller_ends_that(tmp_path):
+    data = tmp_path / "data"
+    async with serving(data) as server:
+        await complain(server, "c-1")
+        await complain(server, "c-2")
+        await complain(server, "other", "06-6208-8181")
+        async with supervisor(server) as watcher, platform(server) as peer:
+            await watcher.until("snapshot")
+            await peer.send(
+                started(call_id="c-3", caller={"number": "+81335814111"}), said(1, COMPLAINT, call_id="c-3")
+            )
+            alert = (await watcher.until("alert.raised"))["alert"]
+            assert (alert["call_id"], alert["kind"], alert["level"]) == ("c-3", "repetition", "notice")
+            assert alert["call"]["earlier_calls"] == 2
+    with sqlite3.connect(data / "state.sqlite") as connection:
+        stored = b"".join(bytes(str(row), "utf-8") for row in connection.execute("SELECT * FROM ledger"))
+    connection.close()
+    assert b"3581" not in stored
+    told = CliRunner().invoke(main, ["db", "forget-caller", "--data-dir", str(data)], input=f"{NUMBER}\n")
+    assert re.search(r"^2 entries deleted", told.output, re.MULTILINE)
+    rotated = CliRunner().invoke(main, ["db", "rotate-caller-key", "--data-dir", str(data)])
+    assert "1 entries deleted" in rotated.output
+
+
+def test_a_caller_without_a_number_has_nothing_to_forget(tmp_path):
+    open_engine(tmp_path / "state.sqlite").dispose()
+    told = CliRunner().invoke(main, ["db", "forget-caller", "--data-dir", str(tmp_path)], input="anonymous\n")
+    assert told.exit_code == 1
+
+
+def test_migrations_lead_up_from_every_earlier_schema(tmp_path):
+    """Each released schema, with a row in it, comes up to date and keeps the row."""
+    for revision in ("0001",):
+        path = tmp_path / f"{revision}.sqlite"
+        engine = sa.create_engine(f"sqlite:///{path}")
+        config = Config()
+        config.set_main_option("script_location", "server/storage/migrations")
+        with engine.begin() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, revision)
+            connection.execute(
+                sa.text("INSERT INTO tokens VALUES ('i','d','n','t','lead','*',1,NULL,NULL)"),
+            )
+        engine.dispose()
+        upgraded = open_engine(path)
+        with upgraded.connect() as connection:
+            assert connection.execute(sa.text("SELECT COUNT(*) FROM tokens")).scalar() == 1
+            assert connection.execute(sa.text("SELECT COUNT(*) FROM ledger")).scalar() == 0
+        upgraded.dispose()
