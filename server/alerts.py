@@ -19,7 +19,7 @@ from server.auth import WATCHERS, Gate, Principal
 from server.errors import MamoriError, RequestError
 from server.hub import Hub, Published, Subscription
 from server.runtime import Runtime
-from server.sockets import CLOSE_TRY_AGAIN, Receive, Scope, Send, shake_hands
+from server.sockets import CLOSE_POLICY, CLOSE_TRY_AGAIN, Receive, Scope, Send, shake_hands, until_revoked
 from server.storage.port import AuditEntry, Batch
 
 MAX_WATCHES: Final = 20
@@ -194,17 +194,22 @@ class AlertsEndpoint:
             queues=frozenset(queues.split(",")) if queues else None,
             statuses=query.get("calls", ["0"])[0] == "1",
         )
-        connection = _Connection(self._runtime, principal, stream, send)
-        writer = asyncio.get_running_loop().create_task(connection.write(int(after) if after else None))
-        reader = asyncio.get_running_loop().create_task(connection.read(receive))
-        _, pending = await asyncio.wait({writer, reader}, return_when=asyncio.FIRST_COMPLETED)
+        connection = _Connection(self._runtime, principal, stream, send, self._gate)
+        loop = asyncio.get_running_loop()
+        writer = loop.create_task(connection.write(int(after) if after else None))
+        reader = loop.create_task(connection.read(receive))
+        guard = loop.create_task(until_revoked(self._gate, principal))
+        done, pending = await asyncio.wait({writer, reader, guard}, return_when=asyncio.FIRST_COMPLETED)
         for task in pending:
             task.cancel()
-        await asyncio.gather(writer, reader, return_exceptions=True)
+        await asyncio.gather(writer, reader, guard, return_exceptions=True)
+        if guard in done:
+            await send({"type": "websocket.close", "code": CLOSE_POLICY, "reason": "no longer signed in"})
 
 
 class _Connection:
-    def __init__(self, runtime: Runtime, principal: Principal, stream: AlertStream, send: Send) -> None:
+    def __init__(self, runtime: Runtime, principal: Principal, stream: AlertStream, send: Send, gate: Gate) -> None:
+        self._gate = gate
         self._runtime = runtime
         self._principal = principal
         self._stream = stream
@@ -236,6 +241,8 @@ class _Connection:
                 raise RequestError("bad_request", "expected an object")
             ref = data.get("ref")
             kind = data.get("type")
+            if self._gate.request_wait_s(self._principal):
+                raise RequestError("rate_limited", "too many commands", status=429)
             if kind in ("watch", "unwatch"):
                 return await self._watch(kind, ref, data.get("call_id"))
             if kind not in tuple(Action):

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from fastapi import FastAPI
 from starlette.staticfiles import StaticFiles
@@ -17,8 +18,13 @@ from detector.scoring import Scorer
 from models.engine import Engine
 from models.lexicon import load_lexicon
 from models.scorer import load_scorer
+from server.access.accounts import Accounts
+from server.access.oidc import OidcConfig, OidcSignIn
+from server.access.sessions import Sessions
+from server.access.signin import SignIn
 from server.alerts import AlertsEndpoint
 from server.auth import Gate, Tokens
+from server.auth import Limits as AccessLimits
 from server.errors import SetupError
 from server.http import Api
 from server.hub import Hub
@@ -83,14 +89,14 @@ class Mamori:
         self.runtime = runtime
         self._ingest = ingest
         self._alerts = alerts
-        self._gate = gate
+        self.gate = gate
         self._csp = csp.encode("latin-1")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Routes one connection."""
         if scope["type"] == "websocket":
             await self._websocket(scope, receive, send)
-        elif scope["type"] == "http" and not self._gate.host_allowed(headers_of(scope)):
+        elif scope["type"] == "http" and not self.gate.host_allowed(headers_of(scope)):
             await send({"type": "http.response.start", "status": 421, "headers": [(b"content-type", b"text/plain")]})
             await send({"type": "http.response.body", "body": b"host or origin not allowed\n"})
         else:
@@ -132,6 +138,46 @@ def content_policy(frame_origins: tuple[str, ...]) -> str:
     )
 
 
+def make_gate(settings: Settings, log: EmbeddedLog) -> tuple[Gate, SignIn]:
+    """Who may come in, and how people sign in.
+
+    Raises:
+        SetupError: the secret for the identity provider cannot be read.
+    """
+    engine = log.state.engine
+    sessions = Sessions(engine, hours=settings.session_hours)
+    own = () if settings.host in _ANY_ADDRESS else (settings.host,)
+    public = urlsplit(settings.public_url).hostname
+    gate = Gate(
+        Tokens(engine) if settings.auth else None,
+        hosts=frozenset(item.lower() for item in (*settings.hosts, *own, *((public,) if public else ()))),
+        origins=frozenset(settings.origins),
+        sessions=sessions,
+        secure=settings.secure,
+        limits=AccessLimits(requests_s=settings.limit_requests_s, events_s=settings.limit_events_s),
+    )
+    oidc = None
+    if settings.oidc_issuer:
+        secret = settings.oidc_client_secret_file
+        try:
+            client_secret = secret.read_text(encoding="utf-8").strip() if secret is not None else ""
+        except (OSError, UnicodeDecodeError):
+            raise SetupError(f"oidc_client_secret_file: {secret}: cannot be read") from None
+        oidc = OidcSignIn(
+            OidcConfig(
+                issuer=settings.oidc_issuer,
+                client_id=settings.oidc_client_id,
+                client_secret=client_secret,
+                redirect_uri=f"{settings.public_url.rstrip('/')}/v1/session/oidc/callback",
+                scopes=settings.oidc_scopes,
+                groups=settings.oidc_groups,
+                groups_claim=settings.oidc_groups_claim,
+                name_claim=settings.oidc_name_claim,
+            )
+        )
+    return gate, SignIn(gate, Accounts(engine), sessions, oidc, log, SystemClock().utc_ms)
+
+
 def create_app(settings: Settings, *, scorer: Scorer | None = None, log: EmbeddedLog | None = None) -> Mamori:
     """Makes the server.
 
@@ -165,10 +211,7 @@ def create_app(settings: Settings, *, scorer: Scorer | None = None, log: Embedde
         subscribers=lambda: len(hub),
     )
     runtime.observe = metrics.observe
-    tokens = Tokens(log.state.engine) if settings.auth else None
-    own = () if settings.host in _ANY_ADDRESS else (settings.host,)
-    hosts = frozenset(item.lower() for item in (*settings.hosts, *own))
-    gate = Gate(tokens, hosts=hosts, origins=frozenset(settings.origins))
+    gate, sign_in = make_gate(settings, log)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -179,7 +222,7 @@ def create_app(settings: Settings, *, scorer: Scorer | None = None, log: Embedde
         log.close()
 
     app = FastAPI(title="Mamori", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
-    Api(runtime, log, gate, metrics).mount(app)
+    Api(runtime, log, gate, metrics, sign_in).mount(app)
     console = resources.files("server").joinpath("console")
     app.mount("/", StaticFiles(directory=str(console), html=True, check_dir=False), name="console")
     ingest = IngestEndpoint(

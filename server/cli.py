@@ -17,6 +17,7 @@ import click
 import uvicorn
 
 from detector.rules import RulesError, parse_rules
+from server.cli_access import DATA_DIR, open_state, token, user
 from server.errors import SetupError
 from server.settings import Settings, check_exposure, load_settings
 
@@ -81,6 +82,8 @@ _SERVE_OPTIONS: list[Callable[[Any], Any]] = [
     click.option("--rules", type=click.Path(path_type=Path, dir_okay=False), help="House rules (TOML)."),
     click.option("--nats", help="NATS address of the cluster engine."),
     click.option("--database", help="PostgreSQL address of the cluster engine."),
+    click.option("--tls-cert", type=click.Path(path_type=Path, dir_okay=False), help="Certificate chain (PEM)."),
+    click.option("--tls-key", type=click.Path(path_type=Path, dir_okay=False), help="Private key (PEM)."),
     click.option("--auth/--no-auth", default=None, help="Ask for tokens (see `mamori token`)."),
 ]
 
@@ -127,6 +130,8 @@ def run_server(settings: Settings, *, announce: Callable[[int], None] | None = N
         ssl_certfile=settings.tls_cert,
         ssl_keyfile=settings.tls_key,
         server_header=False,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=list(settings.trusted_proxies),
     )
     server = uvicorn.Server(config)
 
@@ -309,58 +314,8 @@ def config_show(config: Path | None) -> None:
         click.echo(f"# {field.description}\n{name} = {getattr(settings, name)!s}")
 
 
-@main.group()
-def token() -> None:
-    """Tokens of platforms, operators and supervisors."""
-
-
-def _tokens(data_dir: Path) -> Any:
-    from server.auth import Tokens
-    from server.storage.statedb import open_engine
-
-    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return Tokens(open_engine(data_dir / "state.sqlite"))
-
-
-_DATA_DIR = click.option(
-    "--data-dir", type=click.Path(path_type=Path, file_okay=False), default=Path("data"), show_default=True
-)
-
-
-@token.command("create")
-@click.argument("name")
-@click.option("--role", type=click.Choice(["platform", "operator", "supervisor", "lead", "admin"]), required=True)
-@click.option("--tenant", default="default", show_default=True)
-@click.option("--queues", help="Only these queues, separated by commas.")
-@click.option("--days", type=click.IntRange(1, 3650), help="Days until it expires (default: never).")
-@_DATA_DIR
-def token_create(name: str, role: str, tenant: str, queues: str | None, days: int | None, data_dir: Path) -> None:
-    """Makes a token; it is shown once."""
-    from server.auth import Role
-
-    scope = frozenset(queues.split(",")) if queues else None
-    record, secret = _tokens(data_dir).create(name=name, tenant=tenant, role=Role(role), queues=scope, days=days)
-    click.echo(f"id {record.token_id}, shown once:", err=True)
-    click.echo(secret)
-
-
-@token.command("list")
-@_DATA_DIR
-def token_list(data_dir: Path) -> None:
-    """Lists tokens without their secrets."""
-    for record in _tokens(data_dir).list():
-        state = "revoked" if record.revoked_ms else "valid"
-        queues = ",".join(sorted(record.queues)) if record.queues else "*"
-        click.echo(f"{record.token_id}\t{record.role.value}\t{record.tenant}\t{queues}\t{state}\t{record.name}")
-
-
-@token.command("revoke")
-@click.argument("token_id")
-@_DATA_DIR
-def token_revoke(token_id: str, data_dir: Path) -> None:
-    """Makes a token worthless at once."""
-    if not _tokens(data_dir).revoke(token_id):
-        raise click.ClickException("no valid token of that id")
+main.add_command(token)
+main.add_command(user)
 
 
 @main.group()
@@ -369,15 +324,15 @@ def db() -> None:
 
 
 @db.command("migrate")
-@_DATA_DIR
+@DATA_DIR
 def db_migrate(data_dir: Path) -> None:
     """Brings the schema up to date."""
-    _tokens(data_dir)
+    open_state(data_dir)
     click.echo("up to date")
 
 
 @db.command("verify")
-@_DATA_DIR
+@DATA_DIR
 def db_verify(data_dir: Path) -> None:
     """Checks the audit chain and the files."""
     from server.stored import verify
@@ -392,7 +347,7 @@ def db_verify(data_dir: Path) -> None:
 
 @db.command("purge")
 @click.option("--keep-days", type=click.IntRange(1), required=True, help="Days of transcripts to keep.")
-@_DATA_DIR
+@DATA_DIR
 def db_purge(keep_days: int, data_dir: Path) -> None:
     """Unlinks the log files of older days."""
     from server.stored import purge
@@ -405,7 +360,7 @@ def db_purge(keep_days: int, data_dir: Path) -> None:
 @click.option(
     "--caller", prompt="Number or id", hide_input=True, help="Asked for when left out, so that no shell keeps it."
 )
-@_DATA_DIR
+@DATA_DIR
 def db_forget_caller(tenant: str, caller: str, data_dir: Path) -> None:
     """Deletes what the ledger knows of a caller's earlier complaints."""
     from server.stored import forget_caller
@@ -417,7 +372,7 @@ def db_forget_caller(tenant: str, caller: str, data_dir: Path) -> None:
 
 
 @db.command("rotate-caller-key")
-@_DATA_DIR
+@DATA_DIR
 def db_rotate_caller_key(data_dir: Path) -> None:
     """Makes a new key for the hashes of callers and empties the ledger; with the server stopped."""
     from server.stored import rotate_caller_key
@@ -432,7 +387,7 @@ def db_rotate_caller_key(data_dir: Path) -> None:
 @click.option("--days", type=click.IntRange(1, 3660), default=30, show_default=True)
 @click.option("--tenant", default="default", show_default=True)
 @click.option("--format", "form", type=click.Choice(["json", "csv"]), default="json", show_default=True)
-@_DATA_DIR
+@DATA_DIR
 def report(days: int, tenant: str, form: str, data_dir: Path) -> None:
     """Prevalence: how often it happened."""
     from server.stored import prevalence_report

@@ -13,6 +13,8 @@ MamoriError
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 
 class MamoriError(Exception):
     """Base of all errors that the server raises on purpose."""
@@ -62,11 +64,20 @@ class EventError(PeerError):
 
 
 class RequestError(PeerError):
-    """One request or command is wrong; `status` is the HTTP status."""
+    """One request or command is wrong; `status` is the HTTP status, `headers` go with it."""
 
-    def __init__(self, code: str, message: str, *, field: str = "", status: int = 400) -> None:
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        field: str = "",
+        status: int = 400,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(code, message, field=field)
         self.status = status
+        self.headers = dict(headers or {})
 
 
 class OverloadedError(MamoriError):

@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from detector.events import Action
 from detector.labels import HARASSMENT_LABELS, OUTPUTS, UTTERANCE_LABELS, Speaker
 from detector.scoring import ScoreRequest, Turn, Unscored
+from server.access.limits import retry_after
+from server.access.signin import SignIn
 from server.alerts import AlertStream, answer_message, parse_action, transcript
 from server.auth import FEEDERS, WATCHERS, Gate, Principal, Role
 from server.errors import MamoriError, RequestError
@@ -98,13 +100,15 @@ class Api:
         log: the embedded engine, for reports, flags and audit.
         gate: checks who is asking.
         metrics: for `/metrics`.
+        sign_in: the endpoints of signing in.
     """
 
-    def __init__(self, runtime: Runtime, log: EmbeddedLog, gate: Gate, metrics: Metrics) -> None:
+    def __init__(self, runtime: Runtime, log: EmbeddedLog, gate: Gate, metrics: Metrics, sign_in: SignIn) -> None:
         self._runtime = runtime
         self._log = log
         self._gate = gate
         self._metrics = metrics
+        self._sign_in = sign_in
 
     def mount(self, app: FastAPI) -> None:
         """Adds the routes and the handlers of errors."""
@@ -120,6 +124,7 @@ class Api:
         for action in Action:
             router.post(f"/alerts/{{alert_id}}/{action.value}", name=action.value)(self._action(action))
         router.get("/reports/prevalence")(self._prevalence())
+        self._sign_in.mount(router)
         app.include_router(router)
         app.get("/healthz")(self._healthz())
         app.get("/readyz")(self._readyz())
@@ -130,9 +135,12 @@ class Api:
     def _principal(self, roles: frozenset[Role]) -> Any:
         async def check(request: Request) -> Principal:
             headers = {key.lower(): value for key, value in request.headers.items()}
-            principal = self._gate.principal(headers)
+            principal = self._gate.principal(headers, method=request.method)
             if principal is None:
                 raise RequestError("not_authorised", "token missing or wrong", status=401)
+            wait_s = self._gate.request_wait_s(principal)
+            if wait_s:
+                raise RequestError("rate_limited", "too many requests", status=429, headers=retry_after(wait_s))
             principal.need(roles)
             return principal
 
@@ -318,7 +326,12 @@ class Api:
             source = AlertStream(self._runtime, self._runtime.hub, who, queues=wanted, statuses=calls)
 
             async def body() -> Any:
+                checked_s = time.monotonic()
                 async for number, message in source.messages(cursor):
+                    if time.monotonic() - checked_s >= self._gate.recheck_s:
+                        checked_s = time.monotonic()
+                        if not await asyncio.to_thread(self._gate.stands, who):
+                            return
                     head = f"id: {number}\n" if number is not None else ""
                     yield f"{head}event: {message['type']}\ndata: {msgspec.json.encode(message).decode()}\n\n"
 
@@ -388,7 +401,7 @@ class Api:
 async def _refused(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestError)  # noqa: S101 - registered for this class alone
     detail = {"code": error.code, "field": error.field or None, "message": error.message}
-    return JSONResponse({"error": detail}, status_code=error.status)
+    return JSONResponse({"error": detail}, status_code=error.status, headers=error.headers)
 
 
 async def _unavailable(_request: Request, _error: Exception) -> Response:

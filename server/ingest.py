@@ -12,11 +12,11 @@ from typing import Any, Final
 import msgspec
 
 from detector.events import CallEvent
-from server.auth import FEEDERS, Gate
+from server.auth import FEEDERS, Gate, Principal
 from server.errors import EventError
 from server.redaction import hash_caller, redact_event
 from server.runtime import RETRY_AFTER_MS, Runtime
-from server.sockets import Receive, Scope, Send, shake_hands
+from server.sockets import CLOSE_POLICY, Receive, Scope, Send, shake_hands, until_revoked
 from server.wire import PROTOCOL, Resume, decode_event, nack, parse_frame
 
 MAX_ANSWERS: Final = 4_096
@@ -26,8 +26,9 @@ MAX_ANSWERS: Final = 4_096
 class _Feed:
     """One connection as the runtime sees it; acks of one call are merged while the peer is busy."""
 
-    def __init__(self, tenant: str, window: int) -> None:
-        self.tenant = tenant
+    def __init__(self, principal: Principal, window: int) -> None:
+        self.principal = principal
+        self.tenant = principal.tenant
         self.window = window
         self.in_flight = 0
         self._acks: dict[str, int] = {}
@@ -101,7 +102,7 @@ class IngestEndpoint:
         principal = await shake_hands(scope, receive, send, self._gate, FEEDERS)
         if principal is None:
             return
-        feed = _Feed(principal.tenant, self._window)
+        feed = _Feed(principal, self._window)
         welcome = {
             "type": "welcome",
             "protocol": PROTOCOL,
@@ -109,13 +110,22 @@ class IngestEndpoint:
             "max_frame_bytes": self._max_frame_bytes,
         }
         await send({"type": "websocket.send", "text": msgspec.json.encode(welcome).decode()})
-        writer = asyncio.get_running_loop().create_task(self._write(feed, send))
+        loop = asyncio.get_running_loop()
+        writer = loop.create_task(self._write(feed, send))
+        reader = loop.create_task(self._read(feed, receive))
+        guard = loop.create_task(until_revoked(self._gate, principal))
+        tasks = {writer, reader, guard}
         try:
-            await self._read(feed, receive)
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            writer.cancel()
-            await asyncio.gather(writer, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             self._runtime.disconnected(feed)
+        if guard in done:
+            await send({"type": "websocket.close", "code": CLOSE_POLICY, "reason": "token no longer valid"})
+        elif reader in done:
+            reader.result()
 
     async def _read(self, feed: _Feed, receive: Receive) -> None:
         while True:
@@ -165,6 +175,13 @@ class IngestEndpoint:
             feed.refused(error)
             if not error.retry and self._runtime.bury(feed, error):
                 feed.taken()
+            return
+        wait_s = self._gate.event_wait_s(feed.principal)
+        if wait_s:
+            excess = EventError(
+                "rate_limited", "too many events a second", call_id=event.call_id, seq=event.seq, retry=True
+            )
+            feed.refused(excess, retry_after_ms=max(1, round(wait_s * 1000)))
             return
         try:
             if self._runtime.accept(feed, self._clean(feed, event)):

@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from server.errors import SetupError
+
+MIN_KEY_BYTES: Final = 32
+_LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
+
+
+class GroupGrant(BaseModel):
+    """What a group of the identity provider gives here."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    role: Literal["operator", "supervisor", "lead", "admin"]
+    tenant: str = Field("default", min_length=1, max_length=64)
+    queues: tuple[str, ...] | None = None
 
 
 class Settings(BaseSettings):
@@ -38,6 +52,24 @@ class Settings(BaseSettings):
     keep_days: int = Field(90, ge=1, description="Days for which transcripts are kept.")
     tls_cert: Path | None = Field(None, description="Certificate chain (PEM) for TLS.")
     tls_key: Path | None = Field(None, description="Private key (PEM) for TLS.")
+    trusted_proxies: tuple[str, ...] = Field(
+        (), description="Addresses of proxies that end TLS for us and whose forwarding headers are believed."
+    )
+    public_url: str = Field("", description="Address at which browsers reach the server; needed for OpenID Connect.")
+    session_hours: float = Field(12, gt=0, le=168, description="Hours after which people sign in again.")
+    limit_requests_s: float = Field(50, gt=0, description="HTTP requests and commands a second for each credential.")
+    limit_events_s: float = Field(20_000, gt=0, description="Ingested events a second for each token.")
+    oidc_issuer: str = Field("", description="Identity provider (OpenID Connect); none for local accounts alone.")
+    oidc_client_id: str = Field("", description="Our id at the identity provider.")
+    oidc_client_secret_file: Path | None = Field(
+        None, description="File with our secret at the identity provider; none for a public client."
+    )
+    oidc_scopes: str = Field("openid profile", description="What is asked of the identity provider.")
+    oidc_groups_claim: str = Field("groups", description="Claim that lists a person's groups.")
+    oidc_name_claim: str = Field("preferred_username", description="Claim that names the person in the records.")
+    oidc_groups: dict[str, GroupGrant] = Field(
+        {}, description="Table from group to `role`, `tenant`, `queues`; who has no such group stays out."
+    )
     link_listen: str = Field("", description="https template to listen in; {call_id}, {agent_id} are filled in.")
     link_takeover: str = Field("", description="https template to take a call over.")
     nats: str | None = Field(None, description="NATS address; reserved for the cluster engine.")
@@ -58,7 +90,12 @@ class Settings(BaseSettings):
     @property
     def loopback(self) -> bool:
         """Whether only this machine can reach the server."""
-        return self.host in ("127.0.0.1", "::1", "localhost")
+        return self.host in _LOOPBACK
+
+    @property
+    def secure(self) -> bool:
+        """Whether browsers reach us over TLS, ours or a proxy's."""
+        return self.tls_cert is not None or self.public_url.startswith("https://") or bool(self.trusted_proxies)
 
 
 class _Given(Settings):
@@ -110,13 +147,65 @@ def check_exposure(settings: Settings) -> None:
     """Refuses a set-up that would let strangers in.
 
     Raises:
-        SetupError: bound beyond loopback without authentication, or half of a TLS pair.
+        SetupError: bound beyond loopback without authentication or TLS, secrets that are absent, short or open to
+            others, half of a pair.
     """
-    if not settings.loopback and not settings.auth:
-        raise SetupError("host: beyond loopback only with authentication (--auth and `mamori token create`)")
+    if not settings.loopback:
+        if not settings.auth:
+            raise SetupError("host: beyond loopback only with authentication (--auth and `mamori token create`)")
+        if settings.tls_cert is None and not settings.trusted_proxies:
+            raise SetupError("host: beyond loopback only over TLS (tls_cert and tls_key, or trusted_proxies)")
+        if "*" in settings.hosts or "*" in settings.trusted_proxies:
+            raise SetupError("hosts, trusted_proxies: name them; a star would let anybody in")
     if (settings.tls_cert is None) != (settings.tls_key is None):
         raise SetupError("tls_cert: needs tls_key, and the other way round")
+    for name in ("tls_key", "oidc_client_secret_file"):
+        path = getattr(settings, name)
+        if path is not None:
+            check_secret_file(path, name)
+    if settings.public_url and not _address(settings.public_url):
+        raise SetupError("public_url: expected an https address (http on loopback) without a path")
+    if settings.oidc_issuer:
+        _check_oidc(settings)
     for name in ("link_listen", "link_takeover"):
         link = getattr(settings, name)
         if link and not link.startswith("https://"):
             raise SetupError(f"{name}: expected an https address")
+
+
+def check_secret_file(path: Path, name: str, *, least_bytes: int = MIN_KEY_BYTES) -> None:
+    """Refuses a secret that is absent, too short, or readable by others.
+
+    Args:
+        name: of the setting, for the message.
+        least_bytes: below which nobody calls it a secret.
+
+    Raises:
+        SetupError: says which.
+    """
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise SetupError(f"{name}: {path}: {error.strerror}") from None
+    if found.st_size < least_bytes:
+        raise SetupError(f"{name}: {path}: expected at least {least_bytes} bytes")
+    if found.st_mode & 0o077:
+        raise SetupError(f"{name}: {path}: readable by others; expected mode 0600")
+
+
+def _check_oidc(settings: Settings) -> None:
+    if not settings.auth:
+        raise SetupError("oidc_issuer: only with authentication (--auth)")
+    if not settings.public_url or not settings.oidc_client_id or not settings.oidc_groups:
+        raise SetupError("oidc_issuer: needs public_url, oidc_client_id and oidc_groups")
+    parts = urlsplit(settings.oidc_issuer)
+    if parts.scheme != "https" and parts.hostname not in _LOOPBACK:
+        raise SetupError("oidc_issuer: expected an https address")
+    if "openid" not in settings.oidc_scopes.split():
+        raise SetupError("oidc_scopes: expected openid among them")
+
+
+def _address(url: str) -> bool:
+    parts = urlsplit(url)
+    plain = parts.path in ("", "/") and not parts.query and not parts.fragment and bool(parts.hostname)
+    return plain and (parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
@@ -45,7 +46,7 @@ async def shake_hands(
         return None
     chosen = SUBPROTOCOL if SUBPROTOCOL in scope.get("subprotocols", ()) else None
     await send({"type": "websocket.accept", "subprotocol": chosen})
-    principal = gate.principal(headers)
+    principal = gate.principal(headers, method="WEBSOCKET")
     if principal is None:
         await send({"type": "websocket.close", "code": CLOSE_POLICY, "reason": "token missing or wrong"})
         return None
@@ -53,3 +54,13 @@ async def shake_hands(
         await send({"type": "websocket.close", "code": CLOSE_POLICY, "reason": "not for this role"})
         return None
     return principal
+
+
+async def until_revoked(gate: Gate, principal: Principal) -> None:
+    """Returns once what let somebody in is revoked, expired or signed out: open streams must end then, too."""
+    if not principal.credential:
+        await asyncio.Event().wait()
+    while True:
+        if not await asyncio.to_thread(gate.stands, principal):
+            return
+        await asyncio.sleep(gate.recheck_s)

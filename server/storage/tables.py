@@ -142,3 +142,50 @@ FLAGS: Final = sa.Table(
     sa.Column("utc_ms", sa.BigInteger, nullable=False),
     sqlite_autoincrement=True,
 )
+
+USERS: Final = sa.Table(
+    "users",
+    METADATA,
+    sa.Column("name", sa.String(128), primary_key=True),
+    sa.Column("tenant", sa.String(64), nullable=False),
+    sa.Column("role", sa.String(16), nullable=False),
+    sa.Column("queues", sa.String(2048), nullable=False),
+    sa.Column("hash", sa.String(256), nullable=False),
+    sa.Column("created_ms", sa.BigInteger, nullable=False),
+    sa.Column("disabled_ms", sa.BigInteger),
+)
+
+SESSIONS: Final = sa.Table(
+    "sessions",
+    METADATA,
+    sa.Column("digest", sa.String(64), primary_key=True),
+    sa.Column("session_id", sa.String(32), nullable=False, unique=True),
+    sa.Column("name", sa.String(256), nullable=False),
+    sa.Column("tenant", sa.String(64), nullable=False),
+    sa.Column("role", sa.String(16), nullable=False),
+    sa.Column("queues", sa.String(2048), nullable=False),
+    sa.Column("method", sa.String(16), nullable=False),
+    sa.Column("created_ms", sa.BigInteger, nullable=False),
+    sa.Column("expires_ms", sa.BigInteger, nullable=False),
+)
+
+HOUSE: Final = sa.Table(
+    "house",
+    METADATA,
+    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("value", sa.Text, nullable=False),
+)
+"""Single facts of the installation, for example the digests of the settings at the last start."""
+
+AUDIT_STATE: Final = sa.Table(
+    "audit_state",
+    METADATA,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("keyed_from", sa.BigInteger, nullable=False),
+    sa.Column("base_id", sa.BigInteger, nullable=False),
+    sa.Column("base_digest", sa.String(64), nullable=False),
+    sa.Column("head_id", sa.BigInteger, nullable=False),
+    sa.Column("head_digest", sa.String(64), nullable=False),
+    sa.Column("mac", sa.String(64), nullable=False),
+)
+"""One row: where the audit chain begins and ends, sealed by a key that is not in the database."""

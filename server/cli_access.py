@@ -1,0 +1,215 @@
+"""`mamori user` and `mamori token`: who may come in, from the command line. Every change is on the audit trail."""
+
+from __future__ import annotations
+
+import getpass
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from server.errors import SetupError
+
+DATA_DIR = click.option(
+    "--data-dir", type=click.Path(path_type=Path, file_okay=False), default=Path("data"), show_default=True
+)
+_STDIN = click.option("--password-stdin", is_flag=True, help="Read the password from standard input, one line.")
+
+
+def shell_actor() -> str:
+    """Who acts from the command line, for the audit trail."""
+    return f"shell:{getpass.getuser()}"
+
+
+def record(engine: Any, *, tenant: str, action: str, target: str, detail: str = "") -> None:
+    """Puts an action from the command line on the audit trail."""
+    from server.storage.port import AuditEntry
+    from server.storage.statedb import StateDatabase
+
+    entry = AuditEntry(
+        tenant=tenant,
+        utc_ms=time.time_ns() // 1_000_000,
+        actor=shell_actor(),
+        action=action,
+        target=target,
+        detail=detail,
+    )
+    StateDatabase(engine).write(alerts=[], calls=[], snapshots=[], audit=[entry])
+
+
+def open_state(data_dir: Path) -> Any:
+    """The state database of a data directory, made when absent."""
+    from server.storage.statedb import open_engine
+
+    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return open_engine(data_dir / "state.sqlite")
+
+
+def _password(from_stdin: bool) -> str:
+    if from_stdin:
+        return sys.stdin.readline().rstrip("\n")
+    return str(click.prompt("Password", hide_input=True, confirmation_prompt=True))
+
+
+@click.group("token")
+def token() -> None:
+    """Tokens of platforms and programs."""
+
+
+@token.command("create")
+@click.argument("name")
+@click.option("--role", type=click.Choice(["platform", "operator", "supervisor", "lead", "admin"]), required=True)
+@click.option("--tenant", default="default", show_default=True)
+@click.option("--queues", help="Only these queues, separated by commas.")
+@click.option("--days", type=click.IntRange(1, 3650), default=365, show_default=True, help="Days until it expires.")
+@click.option("--no-expiry", is_flag=True, help="It never expires.")
+@DATA_DIR
+def token_create(
+    name: str, role: str, tenant: str, queues: str | None, days: int, no_expiry: bool, data_dir: Path
+) -> None:
+    """Makes a token; it is shown once."""
+    from server.auth import Role, Tokens
+
+    engine = open_state(data_dir)
+    made, secret = Tokens(engine).create(
+        name=name,
+        tenant=tenant,
+        role=Role(role),
+        queues=frozenset(queues.split(",")) if queues else None,
+        days=None if no_expiry else days,
+    )
+    life = "no expiry" if no_expiry else f"{days} days"
+    record(engine, tenant=tenant, action="token.create", target=made.token_id, detail=f"{role} {queues or '*'} {life}")
+    click.echo(f"id {made.token_id}, {life}, shown once:", err=True)
+    click.echo(secret)
+
+
+@token.command("list")
+@DATA_DIR
+def token_list(data_dir: Path) -> None:
+    """Lists tokens without their secrets."""
+    from server.auth import Tokens
+
+    now_ms = time.time_ns() // 1_000_000
+    for item in Tokens(open_state(data_dir)).list():
+        expired = item.expires_ms is not None and item.expires_ms <= now_ms
+        state = "revoked" if item.revoked_ms else "expired" if expired else "valid"
+        queues = ",".join(sorted(item.queues)) if item.queues else "*"
+        click.echo(f"{item.token_id}\t{item.role.value}\t{item.tenant}\t{queues}\t{state}\t{item.name}")
+
+
+@token.command("revoke")
+@click.argument("token_id")
+@DATA_DIR
+def token_revoke(token_id: str, data_dir: Path) -> None:
+    """Makes a token worthless at once; streams that it opened end within seconds."""
+    from server.auth import Tokens
+
+    engine = open_state(data_dir)
+    tokens = Tokens(engine)
+    found = next((item for item in tokens.list() if item.token_id == token_id), None)
+    if found is None or not tokens.revoke(token_id):
+        raise click.ClickException("no valid token of that id")
+    record(engine, tenant=found.tenant, action="token.revoke", target=token_id)
+
+
+@click.group("user")
+def user() -> None:
+    """Local accounts of people."""
+
+
+@user.command("add")
+@click.argument("name")
+@click.option("--role", type=click.Choice(["operator", "supervisor", "lead", "admin"]), required=True)
+@click.option("--tenant", default="default", show_default=True)
+@click.option("--queues", help="Only these queues, separated by commas.")
+@_STDIN
+@DATA_DIR
+def user_add(name: str, role: str, tenant: str, queues: str | None, password_stdin: bool, data_dir: Path) -> None:
+    """Makes an account; asks for its password."""
+    from server.access.accounts import Accounts
+    from server.auth import Role
+
+    engine = open_state(data_dir)
+    scope = frozenset(queues.split(",")) if queues else None
+    try:
+        Accounts(engine).add(
+            name=name, password=_password(password_stdin), tenant=tenant, role=Role(role), queues=scope
+        )
+    except SetupError as error:
+        raise click.ClickException(str(error)) from None
+    record(engine, tenant=tenant, action="user.add", target=name, detail=f"{role} {queues or '*'}")
+
+
+@user.command("list")
+@DATA_DIR
+def user_list(data_dir: Path) -> None:
+    """Lists the accounts."""
+    from server.access.accounts import Accounts
+
+    for account in Accounts(open_state(data_dir)).list():
+        state = "disabled" if account.disabled_ms is not None else "open"
+        queues = ",".join(sorted(account.queues)) if account.queues else "*"
+        click.echo(f"{account.name}\t{account.role.value}\t{account.tenant}\t{queues}\t{state}")
+
+
+@user.command("disable")
+@click.argument("name")
+@DATA_DIR
+def user_disable(name: str, data_dir: Path) -> None:
+    """Shuts an account and ends its sessions."""
+    _switch(name, data_dir, disabled=True)
+
+
+@user.command("enable")
+@click.argument("name")
+@DATA_DIR
+def user_enable(name: str, data_dir: Path) -> None:
+    """Opens a shut account again."""
+    _switch(name, data_dir, disabled=False)
+
+
+@user.command("password")
+@click.argument("name")
+@_STDIN
+@DATA_DIR
+def user_password(name: str, password_stdin: bool, data_dir: Path) -> None:
+    """Sets a password and ends the person's sessions."""
+    from server.access.accounts import Accounts
+
+    engine = open_state(data_dir)
+    account = _account(engine, name)
+    try:
+        Accounts(engine).set_password(name, _password(password_stdin))
+    except SetupError as error:
+        raise click.ClickException(str(error)) from None
+    _end_sessions(engine, name)
+    record(engine, tenant=account.tenant, action="user.password", target=name)
+
+
+def _switch(name: str, data_dir: Path, *, disabled: bool) -> None:
+    from server.access.accounts import Accounts
+
+    engine = open_state(data_dir)
+    account = _account(engine, name)
+    Accounts(engine).disable(name, disabled=disabled)
+    if disabled:
+        _end_sessions(engine, name)
+    record(engine, tenant=account.tenant, action="user.disable" if disabled else "user.enable", target=name)
+
+
+def _account(engine: Any, name: str) -> Any:
+    from server.access.accounts import Accounts
+
+    account = Accounts(engine).find(name)
+    if account is None:
+        raise click.ClickException("no such account")
+    return account
+
+
+def _end_sessions(engine: Any, name: str) -> None:
+    from server.access.sessions import Sessions
+
+    Sessions(engine).end_all(name)
