@@ -7,7 +7,7 @@ so that an entry that grows, changes or is taken away needs no special case.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from detector import reasons
@@ -90,6 +90,17 @@ class Abuse:
         if len(self.incidents) > MAX_INCIDENTS:
             self.incidents.remove(min(self.incidents[:-1], key=lambda item: item.score))
 
+    def of(self, unit_id: str) -> Incident | None:
+        """The incident of an utterance, or None."""
+        return next((item for item in self.incidents if item.unit_id == unit_id), None)
+
+    def redact(self, segment_id: str, text: str) -> None:
+        """Puts a masked text in place of a stored one; spans stay, for the masking keeps lengths."""
+        self.incidents = [
+            replace(item, texts={**item.texts, segment_id: text}) if segment_id in item.texts else item
+            for item in self.incidents
+        ]
+
     def drop(self, unit_id: str) -> None:
         """Takes an utterance's incident away, if it has one."""
         self.incidents = [item for item in self.incidents if item.unit_id != unit_id]
@@ -118,7 +129,7 @@ def decide_abuse(incidents: list[Incident], rules: AbuseRules, *, now_ms: int) -
     Args:
         incidents: what the call has.
         rules: the house's.
-        now_ms: media time; unclear incidents count while they are younger than the rules' window.
+        now_ms: media time; unclear incidents fade with the rules' half-life and count within its window.
     """
     best = Level.NONE
     reason = reasons.NONE
@@ -157,7 +168,8 @@ def decide_abuse(incidents: list[Incident], rules: AbuseRules, *, now_ms: int) -
         for item in incidents
         if not item.clear and not item.masked and now_ms - item.at_ms <= rules.unclear_window_s * 1000
     ]
-    if len(unclear) >= rules.unclear_count:
+    faded = sum(0.5 ** ((now_ms - item.at_ms) / (rules.unclear_half_life_s * 1000)) for item in unclear)
+    if len(unclear) >= rules.unclear_count and faded >= rules.unclear_weight:
         label = max(unclear, key=lambda item: item.score).labels[0]
         reach(
             rules.levels[label],

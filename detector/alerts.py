@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from detector.labels import Level
@@ -43,13 +43,28 @@ CLOSED = frozenset({AlertState.RESOLVED, AlertState.RETRACTED, AlertState.EXPIRE
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """One utterance that an alert rests on; `spans` count code points of `text`."""
+    """One utterance that an alert rests on; `spans` count code points of `text`.
+
+    Args:
+        round: of repetition: which raising this is, from 1; else 0.
+        answer: the operator's answer that this raising came after, or empty.
+        answer_segment_id: the answer's segment, or empty.
+    """
 
     segment_id: str
     speaker: str
     text: str
     at_ms: int
     spans: tuple[Span, ...] = ()
+    round: int = 0
+    answer: str = ""
+    answer_segment_id: str = ""
+
+    def redacted(self, segment_id: str, text: str) -> Evidence:
+        """The same with a segment's text masked."""
+        if segment_id == self.segment_id:
+            return replace(self, text=text)
+        return replace(self, answer=text) if segment_id == self.answer_segment_id else self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

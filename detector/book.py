@@ -94,6 +94,43 @@ class AlertBook:
     ordinals: dict[Kind, int] = field(default_factory=dict)
     closed: dict[str, Alert] = field(default_factory=dict)
     peak: Level = Level.NONE
+    cooling: dict[Kind, tuple[int, Level]] = field(default_factory=dict)
+    held: list[Kind] = field(default_factory=list)
+
+    @property
+    def cooling_until_ms(self) -> list[int]:
+        """Media times at which what was held back may be raised."""
+        return [self.cooling[kind][0] for kind in self.held]
+
+    def cool(self, kind: Kind, *, until_ms: int, level: Level) -> None:
+        """An alert was resolved: until a media time only a higher level of its kind is raised."""
+        self.cooling[kind] = (until_ms, level)
+
+    def holds_back(self, finding: Finding, now_ms: int) -> bool:
+        """Whether a new alert has to wait for the end of a cool-down."""
+        if finding.kind in self.current or finding.kind not in self.cooling:
+            return False
+        until_ms, level = self.cooling[finding.kind]
+        if now_ms >= until_ms:
+            del self.cooling[finding.kind]
+            self.held = [kind for kind in self.held if kind is not finding.kind]
+            return False
+        return finding.level <= level
+
+    def note_held(self, kind: Kind) -> bool:
+        """Notes that an alert waits; True the first time."""
+        if kind in self.held:
+            return False
+        self.held.append(kind)
+        return True
+
+    def redact(self, segment_id: str, text: str) -> None:
+        """Puts a masked text in place of a stored one in the evidence of open alerts."""
+        for kind, alert in self.current.items():
+            if any(segment_id in (piece.segment_id, piece.answer_segment_id) for piece in alert.evidence):
+                self.current[kind] = replace(
+                    alert, evidence=tuple(piece.redacted(segment_id, text) for piece in alert.evidence)
+                )
 
     def find(self, wanted: str) -> Alert | None:
         """The alert of that id, open or closed."""

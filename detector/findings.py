@@ -74,13 +74,19 @@ def repetition_finding(state: CallState, rules: Rules, playbook: Playbook) -> Fi
         reason = reasons.earlier_calls(state.earlier_calls, limits.ledger_days)
     if level is Level.NONE:
         return Finding(kind=Kind.REPETITION, level=level)
-    kept = worst.segments if worst is not None else []
     evidence: tuple[Evidence, ...] = ()
     if worst is not None:
-        raisings = zip(worst.segments, worst.texts, worst.times_ms, strict=True)
         evidence = tuple(
-            Evidence(segment_id=name, speaker=Speaker.CUSTOMER.value, text=text, at_ms=at_ms)
-            for name, text, at_ms in raisings
+            Evidence(
+                segment_id=kept.segment_id,
+                speaker=Speaker.CUSTOMER.value,
+                text=kept.text,
+                at_ms=kept.at_ms,
+                round=kept.number,
+                answer=kept.answer,
+                answer_segment_id=kept.answer_segment_id,
+            )
+            for kept in worst.kept
         )[-MAX_EVIDENCE:][::-1]
     return Finding(
         kind=Kind.REPETITION,
@@ -97,7 +103,7 @@ def repetition_finding(state: CallState, rules: Rules, playbook: Playbook) -> Fi
             cause="",
         ),
         step=state.step,
-        trigger_segment_id=kept[-1] if kept else "",
+        trigger_segment_id=evidence[0].segment_id if evidence else "",
         gone="speakers_swapped",
     )
 

@@ -46,6 +46,22 @@ _STALKING: Final = {
     ),
 }
 
+_SELF_HARM: Final = {
+    "ja": re.compile(
+        r"(死に|消え|いなくなり)たい(です|んです|って思|と思|よ|な|。|$)|自殺(し|を考え)|生きて(い)?たくない|もう生きて(い)?け"
+    ),
+    "en": re.compile(
+        r"\b(kill|hurt|harm)(ing)? myself\b|\bend(ing)? (my|it) (own )?(life|all)\b|\b(want|rather|going) to die\b|"
+        r"\bsuicid(e|al)\b|\bdon'?t want to (live|be here|wake up)\b|\bno (reason|point) (to|in) liv(e|ing)\b",
+        re.IGNORECASE,
+    ),
+}
+
+
+def speaks_of_self_harm(text: str, language: str) -> bool:
+    """Whether the plain words of self-harm are there: stands in for the classifier where no score came."""
+    return _SELF_HARM.get(language, _SELF_HARM["en"]).search(text) is not None
+
 
 def endangers_life(text: str, language: str) -> bool:
     """Whether a threat is to life or body."""

@@ -100,6 +100,17 @@ def overlong(minutes: int, limit: int, *, deadlock_rounds: int, calm: bool) -> P
     return Phrase(ja=ja, en=en)
 
 
+_KINDS_JA: Final = {"abuse": "暴言等", "repetition": "繰り返し", "overlong": "長時間"}
+
+
+def together(reason: Phrase, kinds: Sequence[str]) -> Phrase:
+    """A house rule lifted the level because of other alerts on the same call."""
+    return Phrase(
+        ja=f"{reason.ja}（{'・'.join(_KINDS_JA[kind] for kind in kinds)}の併発により引き上げ）",
+        en=f"{reason.en}; raised because of {' and '.join(kinds)} on the same call",
+    )
+
+
 _DISTRESS: Final = {
     "help": Phrase(ja="オペレーターが助けを求めています", en="the operator asks for help"),
     "caller_at_risk": Phrase(

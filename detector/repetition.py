@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -28,6 +28,7 @@ from detector.text import (
     says_again,
     squeeze,
     substance,
+    takes_over,
 )
 
 Vector = npt.NDArray[np.float32]
@@ -38,7 +39,32 @@ MAX_RAISINGS: Final = 6
 """Raisings kept as evidence for each topic: the first and the last ones."""
 MIN_SUBSTANCE: Final = 4
 """Ideas (see `text.substance`) that an utterance must have to raise or to answer a complaint."""
+MAX_ANSWER_CHARS: Final = 200
+"""Of an operator's answer, what is kept to be shown beside the raising that followed it."""
 HASH_DIMENSIONS: Final = 384
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Raising:
+    """One time that a complaint was raised.
+
+    Args:
+        number: which raising it is, from 1.
+        unit_id: the utterance.
+        segment_id: its last segment.
+        at_ms: media time.
+        text: its words.
+        answer: the operator's answer that came before it, at most `MAX_ANSWER_CHARS`; empty for the first.
+        answer_segment_id: the answer's segment, or empty.
+    """
+
+    number: int
+    unit_id: str
+    segment_id: str
+    at_ms: int
+    text: str
+    answer: str = ""
+    answer_segment_id: str = ""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -48,21 +74,18 @@ class Topic:
     Args:
         centre: mean embedding of its raisings as little-endian float32, unit length.
         raisings: how often it was raised; the first time counts as 1.
-        segments: segment ids of the kept raisings, oldest first.
-        units: ids of the utterances that the kept raisings are.
-        times_ms: media times of the kept raisings.
-        texts: their words, shown side by side as evidence.
+        kept: the raisings kept as evidence, oldest first: the first, and the last ones.
         answered: whether an answer came after the last raising.
+        answer, answer_segment_id: that answer's words and segment.
         retold: whether the next raising tells a new agent, and therefore does not count.
     """
 
     centre: bytes
     raisings: int = 1
-    segments: list[str] = field(default_factory=list)
-    units: list[str] = field(default_factory=list)
-    times_ms: list[int] = field(default_factory=list)
-    texts: list[str] = field(default_factory=list)
+    kept: list[Raising] = field(default_factory=list)
     answered: bool = False
+    answer: str = ""
+    answer_segment_id: str = ""
     retold: bool = False
 
 
@@ -83,10 +106,12 @@ class Repetition:
         """The complaint that was raised most often."""
         return max(self.topics, key=lambda topic: topic.raisings, default=None)
 
-    def agent_spoke(self, text: str, language: str) -> None:
-        """Folds an operator's utterance: it may answer what was raised, or ask something."""
+    def agent_spoke(self, text: str, language: str, *, segment_id: str = "") -> None:
+        """Folds an operator's utterance: it may answer what was raised, ask something, or say that another took over."""
         if is_backchannel(text, language):
             return
+        if takes_over(text, language):
+            self.agent_changed()
         self.agent_asked = is_question(text, language)
         answers = (
             not announces_hold(text, language)
@@ -96,7 +121,20 @@ class Repetition:
         )
         if answers:
             for topic in self.topics:
-                topic.answered = True
+                if not topic.answered:
+                    topic.answered, topic.answer = True, text[:MAX_ANSWER_CHARS]
+                    topic.answer_segment_id = segment_id
+
+    def redact(self, segment_id: str, text: str) -> None:
+        """Puts a masked text in place of a stored one."""
+        for topic in self.topics:
+            if topic.answer_segment_id == segment_id:
+                topic.answer = text[:MAX_ANSWER_CHARS]
+            for index, kept in enumerate(topic.kept):
+                if kept.segment_id == segment_id:
+                    topic.kept[index] = replace(kept, text=text)
+                elif kept.answer_segment_id == segment_id:
+                    topic.kept[index] = replace(kept, answer=text[:MAX_ANSWER_CHARS])
 
     def agent_changed(self) -> None:
         """A new agent took the call: each complaint must be told again, once, and that is no raising."""
@@ -105,7 +143,7 @@ class Repetition:
 
     def holds(self, unit_id: str) -> bool:
         """Whether an utterance counted as a raising: one that grows further is the same raising."""
-        return any(topic.units and topic.units[-1] == unit_id for topic in self.topics)
+        return any(topic.kept and topic.kept[-1].unit_id == unit_id for topic in self.topics)
 
     def customer_spoke(
         self,
@@ -134,7 +172,6 @@ class Repetition:
         Returns:
             The topic, if this raised it again (its second raising or a later one); else None.
         """
-        asked, self.agent_asked = self.agent_asked, False
         if is_backchannel(text, language) or mostly_digits(text) or substance(text, language) < MIN_SUBSTANCE:
             return None
         again = says_again(text, language)
@@ -148,20 +185,26 @@ class Repetition:
         if complains < 0.5 and not again:
             return None
         _lean(topic, vector)
-        if not topic.answered or (asked and not again):
+        if not topic.answered or (self.agent_asked and not again):
             return None
         topic.answered = False
         if topic.retold:
             topic.retold = False
             return None
         topic.raisings += 1
-        topic.units.append(unit_id)
-        topic.segments.append(segment_id)
-        topic.times_ms.append(at_ms)
-        topic.texts.append(text)
-        if len(topic.units) > MAX_RAISINGS:
-            for kept in (topic.units, topic.segments, topic.times_ms, topic.texts):
-                del kept[1]
+        topic.kept.append(
+            Raising(
+                number=topic.raisings,
+                unit_id=unit_id,
+                segment_id=segment_id,
+                at_ms=at_ms,
+                text=text,
+                answer=topic.answer,
+                answer_segment_id=topic.answer_segment_id,
+            )
+        )
+        if len(topic.kept) > MAX_RAISINGS:
+            del topic.kept[1]
         return topic
 
     def _nearest(self, vector: Vector) -> tuple[Topic | None, float]:
@@ -178,14 +221,11 @@ class Repetition:
 
     def _open(self, vector: Vector, unit_id: str, segment_id: str, at_ms: int, text: str) -> None:
         if len(self.topics) >= MAX_TOPICS:
-            self.topics.remove(min(self.topics, key=lambda topic: (topic.raisings, topic.times_ms[-1])))
+            self.topics.remove(min(self.topics, key=lambda topic: (topic.raisings, topic.kept[-1].at_ms)))
         self.topics.append(
             Topic(
                 centre=vector.astype("<f4").tobytes(),
-                units=[unit_id],
-                segments=[segment_id],
-                times_ms=[at_ms],
-                texts=[text],
+                kept=[Raising(number=1, unit_id=unit_id, segment_id=segment_id, at_ms=at_ms, text=text)],
             )
         )
 

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from detector.alerts import AlertEvent
+from detector.desk import Output
 from detector.events import CallEnded, CallEvent, CallStarted, Input, Segment, TimerFired
 from detector.playbook import Playbook
 from detector.rules import Rules
 from detector.scoring import ScoreRequest, ScoreResult, Unscored
-from detector.session import CallSession, Output, never
+from detector.session import CallSession, never
 
 Score = Callable[[Sequence[ScoreRequest]], Sequence[ScoreResult | Unscored]]
 
@@ -102,7 +103,7 @@ class Replay:
         # While somebody speaks nobody is silent: what falls due is what fell due before the first word.
         at_ms = event.body.start_ms if isinstance(event.body, Segment) else media_time_ms(event.body)
         if at_ms is not None:
-            yield from self._timers(call, at_ms)
+            yield from self._timers(call, call.session.corrected_ms(at_ms))
         yield from self._fold(call, event.body)
 
     def finish(self) -> Iterator[AlertEvent]:
@@ -134,6 +135,9 @@ class Replay:
         return call
 
     def _timers(self, call: ReplayedCall, at_ms: int) -> Iterator[AlertEvent]:
+        if call.session.state.timeline.began_ms is None:
+            # Joined mid-way or not begun: nothing was missed before the first event.
+            return
         last_ms = call.session.state.clock.elapsed_ms
         while (due_ms := call.session.next_timer_ms) is not None and due_ms < at_ms:
             if due_ms - last_ms > IDLE_END_MS:
@@ -143,7 +147,7 @@ class Replay:
     def _fold(self, call: ReplayedCall, item: Input) -> Iterator[AlertEvent]:
         session = call.session
         at_ms = media_time_ms(item)
-        now_ms = call.started_ms + max(session.state.clock.elapsed_ms, at_ms or 0)
+        now_ms = call.started_ms + max(session.latest_ms, session.corrected_ms(at_ms) if at_ms is not None else 0)
         outputs: list[Output] = session.receive(item, utc_ms=now_ms)
         while outputs:
             requests = [output for output in outputs if isinstance(output, ScoreRequest)]

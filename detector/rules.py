@@ -6,19 +6,23 @@ a mistake is reported with its line.
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, is_dataclass, replace
 from importlib import resources
 from types import MappingProxyType
-from typing import Any, get_type_hints
+from typing import Any, Final, get_type_hints
 
 from detector.labels import HARASSMENT_LABELS, Level
 
 MAX_RULES_CHARS = 200_000
 """Size of a rules file that is still read."""
+COMBINABLE: Final = ("abuse", "repetition", "overlong")
+"""Kinds of alert that `[[combine]]` may speak of; distress accuses nobody and lifts nothing."""
+_LEVELS: Final = tuple(level.value for level in Level)
 
 
 class RulesError(ValueError):
@@ -47,8 +51,11 @@ class AbuseRules:
     """Levels of abusive utterances; the fields are those of `[abuse]` in `rules.toml`."""
 
     clear_score: float = 0.65
+    hysteresis: float = 0.08
     unclear_count: int = 2
-    unclear_window_s: float = 300
+    unclear_window_s: float = 900
+    unclear_half_life_s: float = 300
+    unclear_weight: float = 1.5
     two_labels: Level = Level.ESCALATE
     again_after_warning: Level = Level.ESCALATE
     grave: Level = Level.CRITICAL
@@ -113,6 +120,22 @@ class MonitoringRules:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyRules:
+    """What holds for alerts of every kind; the fields are those of `[policy]`."""
+
+    cool_down_s: float = 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CombineRule:
+    """One `[[combine]]`: `raises` is lifted to `to` when each kind in `when` has at least its level."""
+
+    when: Mapping[str, Level]
+    raises: str
+    to: Level
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
     """All rules of a house; `for_queue` gives those of one queue."""
 
@@ -122,7 +145,9 @@ class Rules:
     repetition: RepetitionRules = RepetitionRules()
     overlong: OverlongRules = OverlongRules()
     distress: DistressRules = DistressRules()
+    policy: PolicyRules = PolicyRules()
     monitoring: MonitoringRules = MonitoringRules()
+    combine: tuple[CombineRule, ...] = ()
     queues: Mapping[str, Rules] = field(default_factory=lambda: MappingProxyType({}))
 
     def for_queue(self, queue: str) -> Rules:
@@ -142,129 +167,195 @@ def parse_rules(text: str) -> Rules:
         text: TOML, at most `MAX_RULES_CHARS` characters; what it leaves out keeps its default.
 
     Raises:
-        RulesError: not TOML, an unknown field, a value of the wrong type or out of range; with the line.
+        RulesError: the first of what `check_rules` finds.
     """
+    rules, mistakes = check_rules(text)
+    if mistakes:
+        raise mistakes[0]
+    return rules
+
+
+def check_rules(text: str) -> tuple[Rules, list[RulesError]]:
+    """Reads a rules file and finds everything that is wrong with it.
+
+    Returns:
+        The rules, with defaults in place of what is wrong; and the mistakes in the order of their lines: not TOML, an
+        unknown field, a value of the wrong type or out of range.
+    """
+    reader = _Reader(text)
     if len(text) > MAX_RULES_CHARS:
-        raise RulesError(f"a rules file has at most {MAX_RULES_CHARS} characters")
+        return Rules(), [RulesError(f"a rules file has at most {MAX_RULES_CHARS} characters")]
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         found = re.search(r"line (\d+)", str(error))
-        raise RulesError(f"not TOML: {error}", line=int(found[1]) if found else 0) from None
-    queues = data.pop("queues", {})
-    if not isinstance(queues, dict):
-        raise RulesError("expected a table of queues", key="queues", line=_line_of(text, ("queues",)))
-    base = _build(Rules, data, Rules(), (), text)
-    _check(base, text, ())
-    own = {}
-    for name, table in queues.items():
-        path = ("queues", name)
-        if not isinstance(table, dict):
-            raise RulesError("expected a table", key=".".join(path), line=_line_of(text, path))
-        if "version" in table or "queues" in table:
-            raise RulesError("a queue has no version or queues of its own", key=".".join(path))
-        own[name] = _build(Rules, table, base, path, text)
-        _check(own[name], text, path)
-    complete: Rules = _replace(base, {"queues": MappingProxyType(own)})
-    return complete
+        line = int(found[1]) if found else len(text.splitlines())
+        return Rules(), [RulesError(f"not TOML: {error}", line=line)]
+    rules = reader.read(data)
+    return rules, sorted(reader.mistakes, key=lambda mistake: mistake.line)
 
 
-def _replace(value: Any, changes: dict[str, Any]) -> Any:
-    current = {item.name: getattr(value, item.name) for item in fields(value)}
-    return type(value)(**(current | changes))
+class _Reader:
+    """Builds rules out of parsed TOML and notes what is wrong; a wrong value keeps its default."""
 
+    def __init__(self, text: str) -> None:
+        self.mistakes: list[RulesError] = []
+        self._lines = text.splitlines()
 
-def _build(kind: type[Any], table: dict[str, Any], base: Any, path: tuple[str, ...], text: str) -> Any:
-    hints = get_type_hints(kind)
-    changes: dict[str, Any] = {}
-    for key, value in table.items():
-        here = (*path, key)
-        if key not in hints or key == "queues":
-            known = ", ".join(name for name in hints if name != "queues")
-            raise RulesError(f"unknown field; known here: {known}", key=".".join(here), line=_line_of(text, here))
-        changes[key] = _value(hints[key], value, getattr(base, key), here, text)
-    return _replace(base, changes)
+    def read(self, data: dict[str, Any]) -> Rules:
+        queues = data.pop("queues", {})
+        base: Rules = self._build(data, Rules(), ())
+        self._check(base, ())
+        own: dict[str, Rules] = {}
+        if not isinstance(queues, dict):
+            self._wrong(("queues",), "expected a table of queues")
+            queues = {}
+        for name, table in queues.items():
+            path = ("queues", name)
+            if not isinstance(table, dict):
+                self._wrong(path, "expected a table")
+                continue
+            for key in ("version", "queues"):
+                if table.pop(key, None) is not None:
+                    self._wrong((*path, key), "a queue has no version or queues of its own")
+            own[name] = self._build(table, base, path)
+            self._check(own[name], path)
+        return replace(base, queues=MappingProxyType(own))
 
+    def _wrong(self, path: tuple[str, ...], message: str) -> None:
+        self.mistakes.append(RulesError(message, key=".".join(path), line=_line_of(self._lines, path)))
 
-def _value(hint: Any, value: Any, base: Any, path: tuple[str, ...], text: str) -> Any:
-    def wrong(expected: str) -> RulesError:
-        return RulesError(f"expected {expected}, not {value!r}", key=".".join(path), line=_line_of(text, path))
+    def _build(self, table: dict[str, Any], base: Any, path: tuple[str, ...]) -> Any:
+        hints = get_type_hints(type(base))
+        changes: dict[str, Any] = {}
+        for key, value in table.items():
+            here = (*path, key)
+            if key not in hints or key == "queues":
+                known = ", ".join(name for name in hints if name != "queues")
+                near = difflib.get_close_matches(key, hints, n=1)
+                meant = f"; did you mean {near[0]}?" if near else ""
+                self._wrong(here, f"unknown field{meant or ';'} known here: {known}")
+                continue
+            changes[key] = self._value(hints[key], value, getattr(base, key), here)
+        return replace(base, **changes)
 
-    if is_dataclass(base):
-        if not isinstance(value, dict):
-            raise wrong("a table")
-        return _build(type(base), value, base, path, text)
-    if isinstance(base, Level):
-        return _level(value, wrong)
-    if isinstance(base, Mapping):
-        if not isinstance(value, dict) or not set(value) <= set(HARASSMENT_LABELS):
-            raise wrong(f"a table of levels by label ({', '.join(HARASSMENT_LABELS)})")
-        own = {label: _value(Level, word, base[label], (*path, label), text) for label, word in value.items()}
-        return MappingProxyType({**base, **own})
-    if isinstance(base, tuple):
-        if not isinstance(value, list) or not set(value) <= set(HARASSMENT_LABELS):
-            raise wrong(f"a list of labels ({', '.join(HARASSMENT_LABELS)})")
-        return tuple(value)
-    if isinstance(base, str):
-        if not isinstance(value, str) or not value.strip():
-            raise wrong("a text that is not empty")
+    def _value(self, hint: Any, value: Any, base: Any, path: tuple[str, ...]) -> Any:
+        expected = ""
+        if is_dataclass(base):
+            if isinstance(value, dict):
+                return self._build(value, base, path)
+            expected = "a table"
+        elif path[-1] == "combine":
+            return self._combine(value, path)
+        elif isinstance(base, Level):
+            expected = "" if isinstance(value, str) and value in _LEVELS else f"a level ({', '.join(_LEVELS)})"
+            value = Level(value) if not expected else value
+        elif isinstance(base, Mapping):
+            return self._levels(value, base, path)
+        elif isinstance(base, tuple):
+            labels = isinstance(value, list) and all(item in HARASSMENT_LABELS for item in value)
+            expected = "" if labels else f"a list of labels ({', '.join(HARASSMENT_LABELS)})"
+            value = tuple(value) if labels else value
+        elif isinstance(base, str):
+            expected = "" if isinstance(value, str) and value.strip() else "a text that is not empty"
+        elif isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            expected = "a number"
+        elif hint is int and not isinstance(value, int):
+            expected = "a whole number"
+        elif value < 0:
+            expected = "a number of at least 0"
+        if expected:
+            self._wrong(path, f"expected {expected}, not {value!r}")
+            return base
         return value
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise wrong("a number")
-    if hint is int and not isinstance(value, int):
-        raise wrong("a whole number")
-    if value < 0:
-        raise wrong("a number of at least 0")
-    return value
+
+    def _levels(self, value: Any, base: Mapping[str, Level], path: tuple[str, ...]) -> Mapping[str, Level]:
+        if not isinstance(value, dict):
+            self._wrong(path, f"expected a table of levels by label ({', '.join(HARASSMENT_LABELS)}), not {value!r}")
+            return base
+        own = {}
+        for label, word in value.items():
+            if label in base:
+                own[label] = self._value(Level, word, base[label], (*path, label))
+            else:
+                self._wrong((*path, label), f"unknown label; known: {', '.join(HARASSMENT_LABELS)}")
+        return MappingProxyType({**base, **own})
+
+    def _combine(self, value: Any, path: tuple[str, ...]) -> tuple[CombineRule, ...]:
+        if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+            self._wrong(path, "expected tables headed [[combine]]")
+            return ()
+        found = []
+        for item in value:
+            when = item.get("when")
+            kinds = f"one of {', '.join(COMBINABLE)}"
+            if set(item) != {"when", "raises", "to"}:
+                self._wrong(path, "expected exactly when, raises and to")
+            elif (
+                not isinstance(when, dict)
+                or not when
+                or not all(name in COMBINABLE and word in _LEVELS for name, word in when.items())
+            ):
+                self._wrong(path, f"when: expected levels by kind ({', '.join(COMBINABLE)}), not {when!r}")
+            elif item["raises"] not in COMBINABLE:
+                self._wrong(path, f"raises: expected {kinds}, not {item['raises']!r}")
+            elif item["to"] not in _LEVELS:
+                self._wrong(path, f"to: expected a level ({', '.join(_LEVELS)}), not {item['to']!r}")
+            else:
+                levels = MappingProxyType({name: Level(word) for name, word in when.items()})
+                found.append(CombineRule(when=levels, raises=item["raises"], to=Level(item["to"])))
+        return tuple(found)
+
+    def _check(self, rules: Rules, path: tuple[str, ...]) -> None:
+        """Checks what types cannot say: shares within 0 to 1, limits that rise."""
+        shares = (
+            ("abuse", "clear_score", rules.abuse.clear_score),
+            ("abuse", "hysteresis", rules.abuse.hysteresis),
+            ("partials", "score", rules.partials.score),
+            ("repetition", "similarity", rules.repetition.similarity),
+            ("repetition", "similarity_said_again", rules.repetition.similarity_said_again),
+            ("repetition", "ledger_similarity", rules.repetition.ledger_similarity),
+            ("overlong", "deadlock_share", rules.overlong.deadlock_share),
+            ("distress", "self_harm_score", rules.distress.self_harm_score),
+        )
+        for section, key, value in shares:
+            if value > 1:
+                self._wrong((*path, section, key), f"expected a share from 0 to 1, not {value}")
+        long, rounds, abuse = rules.overlong, rules.repetition, rules.abuse
+        if not 0 < long.notice_min <= long.warning_min <= long.escalate_min:
+            self._wrong(
+                (*path, "overlong", "notice_min"), "limits must rise: 0 < notice_min <= warning_min <= escalate_min"
+            )
+        if not 2 <= rounds.notice <= rounds.warning <= rounds.escalate:
+            self._wrong((*path, "repetition", "notice"), "raisings must rise: 2 <= notice <= warning <= escalate")
+        if rounds.similarity_said_again > rounds.similarity:
+            self._wrong((*path, "repetition", "similarity_said_again"), "expected at most similarity")
+        if abuse.unclear_count < 1:
+            self._wrong((*path, "abuse", "unclear_count"), "expected at least 1")
+        if abuse.unclear_half_life_s <= 0:
+            self._wrong((*path, "abuse", "unclear_half_life_s"), "expected a number above 0")
+        if abuse.unclear_weight > abuse.unclear_count:
+            self._wrong((*path, "abuse", "unclear_weight"), "expected at most unclear_count: fewer would never do")
 
 
-def _level(word: Any, wrong: Any) -> Level:
-    try:
-        return Level(word)
-    except ValueError:
-        raise wrong(f"a level ({', '.join(level.value for level in Level)})") from None
-
-
-def _check(rules: Rules, text: str, path: tuple[str, ...]) -> None:
-    """Checks what types cannot say: shares within 0 to 1, limits that rise."""
-
-    def fail(section: str, key: str, message: str) -> RulesError:
-        here = (*path, section, key)
-        return RulesError(message, key=".".join(here), line=_line_of(text, here))
-
-    shares = (
-        ("abuse", "clear_score", rules.abuse.clear_score),
-        ("partials", "score", rules.partials.score),
-        ("repetition", "similarity", rules.repetition.similarity),
-        ("repetition", "similarity_said_again", rules.repetition.similarity_said_again),
-        ("repetition", "ledger_similarity", rules.repetition.ledger_similarity),
-        ("overlong", "deadlock_share", rules.overlong.deadlock_share),
-        ("distress", "self_harm_score", rules.distress.self_harm_score),
-    )
-    for section, key, value in shares:
-        if value > 1:
-            raise fail(section, key, f"expected a share from 0 to 1, not {value}")
-    long = rules.overlong
-    if not 0 < long.notice_min <= long.warning_min <= long.escalate_min:
-        raise fail("overlong", "notice_min", "limits must rise: 0 < notice_min <= warning_min <= escalate_min")
-    rounds = rules.repetition
-    if not 2 <= rounds.notice <= rounds.warning <= rounds.escalate:
-        raise fail("repetition", "notice", "raisings must rise: 2 <= notice <= warning <= escalate")
-    if rules.abuse.unclear_count < 1:
-        raise fail("abuse", "unclear_count", "expected at least 1")
-
-
-def _line_of(text: str, path: tuple[str, ...]) -> int:
-    """The line, from 1, that a field stands on; 0 when it is not written in the file."""
+def _line_of(lines: Sequence[str], path: tuple[str, ...]) -> int:
+    """The line, from 1, that a field stands on, else that of the table it belongs to; 0 when neither is written."""
     table: tuple[str, ...] = ()
-    for number, line in enumerate(text.splitlines(), 1):
-        header = re.match(r"\s*\[([^\[\]]+)\]", line)
+    fallback, depth = 0, 0
+    for number, line in enumerate(lines, 1):
+        header = re.match(r"\s*\[\[?([^\[\]]+)\]\]?", line)
         if header:
             table = tuple(part.strip().strip("\"'") for part in header[1].split("."))
             if table == path:
                 return number
+        else:
+            key = re.match(r"\s*([\w.\"'-]+)\s*=", line)
+            here = (*table, *(part.strip("\"'") for part in key[1].split("."))) if key else ()
+            if key and here == path:
+                return number
+            if key and here and path[: len(here)] == here and len(here) > depth:
+                fallback, depth = number, len(here)
             continue
-        key = re.match(r"\s*([\w.\"'-]+)\s*=", line)
-        if key and (*table, *(part.strip("\"'") for part in key[1].split("."))) == path:
-            return number
-    return 0
+        if path[: len(table)] == table and len(table) > depth:
+            fallback, depth = number, len(table)
+    return fallback

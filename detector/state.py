@@ -11,9 +11,11 @@ from detector.events import EarlierComplaint, MonitoringState
 from detector.labels import Speaker
 from detector.overlong import TalkClock
 from detector.repetition import Repetition
+from detector.speakers import SpeakerWatch
+from detector.timeline import Timeline
 from detector.transcript import Transcript
 
-FOLD_VERSION: Final = 1
+FOLD_VERSION: Final = 2
 """Grows when this data or the fold changes its meaning: an older snapshot is then rebuilt from the log."""
 
 
@@ -28,6 +30,7 @@ class Monitoring:
         incomplete: why events are missing, or empty.
         heard: who was heard so far.
         last_speech_ms: end of the last words, media time.
+        began_ms: media time at which the call was joined; 0 unless mid-way.
     """
 
     unsupported: bool = False
@@ -36,6 +39,7 @@ class Monitoring:
     incomplete: str = ""
     heard: list[Speaker] = field(default_factory=list)
     last_speech_ms: int = 0
+    began_ms: int = 0
 
     @property
     def state(self) -> MonitoringState:
@@ -61,6 +65,7 @@ class Distress:
     Args:
         apologies_ms: media times of the operator's last apologies.
         silent_since_ms: end of abuse that the operator has not answered yet, or None.
+        operator_heard_ms: end of the operator's last words that partials alone have told of.
         causes: what was found, first to last: `help`, `caller_at_risk`, `apology_loop`, `silence_after_abuse`.
         cause_at_ms: media time of each cause.
         segment_ids: the segment that each cause rests on, or empty.
@@ -68,6 +73,7 @@ class Distress:
 
     apologies_ms: list[int] = field(default_factory=list)
     silent_since_ms: int | None = None
+    operator_heard_ms: int = -1
     causes: list[str] = field(default_factory=list)
     cause_at_ms: list[int] = field(default_factory=list)
     segment_ids: list[str] = field(default_factory=list)
@@ -78,6 +84,13 @@ class Distress:
             self.causes.append(cause)
             self.cause_at_ms.append(at_ms)
             self.segment_ids.append(segment_id)
+
+    def remove(self, cause: str) -> None:
+        """Takes a cause back."""
+        if cause in self.causes:
+            index = self.causes.index(cause)
+            for kept in (self.causes, self.cause_at_ms, self.segment_ids):
+                del kept[index]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -93,7 +106,8 @@ class CallState:
         judged_causes: distress causes that were already judged.
         earlier_calls: earlier calls of this caller about the same, so far.
         earlier: the caller's complaints in the ledger when the call began; None until they were looked up.
-        swap_settled: the speakers were turned round once, or the platform confirmed them.
+        speakers: whether the platform has the two the right way round.
+        timeline: how the platform's times map to the call's own.
     """
 
     fold_version: int = FOLD_VERSION
@@ -122,16 +136,18 @@ class CallState:
     judged_rounds: int = 1
     judged_overlong: int = 0
     judged_causes: list[str] = field(default_factory=list)
-    swap_settled: bool = False
-    agent_like: int = 0
-    agent_like_customer: int = 0
-    segments: int = 0
+    speakers: SpeakerWatch = field(default_factory=SpeakerWatch)
+    timeline: Timeline = field(default_factory=Timeline)
     unscored: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallStatus:
-    """What the floor shows of a call; field names are those of `call.status`."""
+    """What the floor shows of a call; field names are those of `call.status`.
+
+    Args:
+        speakers: `as_labelled`, or `detected` or `platform`: who found the two labels to be the wrong way round.
+    """
 
     call_id: str
     queue: str
@@ -147,3 +163,4 @@ class CallStatus:
     risk: float
     step: str
     monitoring: dict[str, str]
+    speakers: str = "as_labelled"

@@ -80,6 +80,28 @@ _AGAIN: Final = {
     ),
 }
 
+_TAKES_OVER: Final = {
+    "ja": re.compile(r"お?電話(を)?(代わ|替わ|変わ|かわ)り(まし|いたしまし)た|引き継ぎました|代わりまして"),
+    "en": re.compile(
+        r"\byou('re| are) (now )?through to\b|\bi('m| am) taking over\b|\bmy colleague (has )?(passed|transferred|put) you\b",
+        re.IGNORECASE,
+    ),
+}
+_OPERATORS_SENTENCE: Final = {
+    "ja": re.compile(
+        r"(お電話|お問い?合わ?せ)(を)?(いただき|頂き)?(まして)?、?(誠に)?ありがとうございます|"
+        r".{1,24}(でございます|と申します)|(お調べ|確認|ご案内|お伺い)(いた)?しますので、?(少々|しばらく)お待ち(ください|くださいませ)|"
+        r"(少々|しばらく)お待ち(ください|くださいませ)|(誠に|大変)?申し訳ございません(でした)?|かしこまりました|承知いたしました"
+    ),
+    "en": re.compile(
+        r"(good (morning|afternoon|evening),? )?thank(s| you) for (calling|contacting|holding).{0,40}|"
+        r"(this is|you're through to) .{1,30}(,| speaking| how (can|may) i help( you)?( today)?)+|"
+        r"how (can|may) i (help|assist)( you)?( today)?|(please hold|bear with me|one moment)( for a (moment|second))?( please)?|"
+        r"let me (check|look into|pull) (that|it|this)( up)?( for you)?",
+        re.IGNORECASE,
+    ),
+}
+
 
 def squeeze(text: str, language: str) -> str:
     """Folds what does not matter to a comparison: width, case, fillers, spaces and punctuation.
@@ -124,6 +146,17 @@ def apologises(text: str, language: str) -> bool:
 def speaks_like_an_agent(text: str, language: str) -> bool:
     """Whether only an operator would say this (「お電話ありがとうございます」, "how may I help you")."""
     return _pattern(_AGENT_WORDS, language).search(text) is not None
+
+
+def takes_over(text: str, language: str) -> bool:
+    """Whether an operator says that the call was passed on to them (「お電話代わりました」)."""
+    return _pattern(_TAKES_OVER, language).search(text) is not None
+
+
+def is_operators_sentence(text: str, language: str) -> bool:
+    """Whether a whole sentence is one that operators say and callers do not: stricter than `speaks_like_an_agent`."""
+    bare = text.strip().rstrip("。.!！?？ 　")
+    return _pattern(_OPERATORS_SENTENCE, language).fullmatch(bare) is not None
 
 
 def says_again(text: str, language: str) -> bool:

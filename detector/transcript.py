@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
+from difflib import SequenceMatcher
 from typing import Final
 
 from detector.events import Segment
 from detector.labels import Speaker
 from detector.scoring import Span, Turn
-from detector.text import is_backchannel, squeeze
+from detector.text import is_backchannel, is_operators_sentence, squeeze
 
 JOIN_GAP_MS: Final = 1500
 """Finals of one speaker closer than this are one utterance (design, "The scored unit")."""
@@ -28,9 +29,18 @@ MAX_HISTORY: Final = 40
 ECHO_WINDOW_MS: Final = 4000
 """The same sentence on the other channel within this time is an echo (line crosstalk, not an answer)."""
 MIN_ECHO_CHARS: Final = 6
+ECHO_OVERLAP_MS: Final = 1500
+"""Nearly the same sentence, as two recognitions of one sound, starts within this time; an operator who repeats back what
+was said starts after it."""
+ECHO_LIKENESS: Final = 0.8
+"""Share of matching characters (difflib) from which two such sentences are one."""
+SAME_START_MS: Final = 150
+"""Starts closer than this do not say which channel heard the sentence first."""
 MAX_SEEN: Final = 4096
 """Segment ids remembered for de-duplication; beyond it the oldest half is forgotten."""
 MAX_OPEN_PARTIALS: Final = 16
+MAX_VOICES: Final = 6
+"""Changes of voice told apart within one segment; a segment with more is left to its label."""
 SWAP_REVISION: Final = 1000
 """Added to the revision of an utterance that is judged again under its other speaker: another request, another id."""
 
@@ -52,7 +62,7 @@ class Unit:
     """One utterance to be scored.
 
     Args:
-        unit_id: id of its first segment, with `/n` for the n-th part of a split one; it stays while the unit grows.
+        unit_id: id of its first segment, with `/n` where it begins at its n-th character; it stays while the unit grows.
         revision: 0 at first, one more each time that it grew.
         pieces: where its text came from.
     """
@@ -84,6 +94,7 @@ class Transcript:
         partials: open partials by segment id: (speaker, text, start_ms, end_ms).
         seen: ids of the finals that were folded, in order.
         unit: the last utterance of a customer while it can still grow.
+        withdrawn: ids of utterances that turned out to be an echo of the operator, since the last `add_final`.
     """
 
     language: str = "ja"
@@ -93,6 +104,7 @@ class Transcript:
     partials: dict[str, Segment] = field(default_factory=dict)
     seen: dict[str, int] = field(default_factory=dict)
     unit: Unit | None = None
+    withdrawn: list[str] = field(default_factory=list)
 
     def relabel(self, speaker: Speaker) -> Speaker:
         """The true speaker of a segment, given whether the call's labels are the wrong way round."""
@@ -126,13 +138,17 @@ class Transcript:
         """
         if self.is_duplicate(segment):
             return []
+        self.withdrawn = []
         self.partials.pop(segment.segment_id, None)
         self._remember(segment.segment_id)
         segment = replace(segment, speaker=self.relabel(segment.speaker))
         if not squeeze(segment.text, self._language(segment)) and not segment.text.strip():
             return []
-        if self._is_echo(segment):
-            return []
+        original = self._original(segment)
+        if original is not None:
+            if not self._was_first(segment, original):
+                return []
+            self._withdraw(original)
         self.finals.append(segment)
         del self.finals[:-MAX_HISTORY]
         return self._units(segment)
@@ -176,31 +192,92 @@ class Transcript:
     def _language(self, segment: Segment) -> str:
         return segment.language or self.language
 
-    def _is_echo(self, segment: Segment) -> bool:
+    def _original(self, segment: Segment) -> Segment | None:
+        """The other channel's hearing of the same sentence, or None."""
         language = self._language(segment)
         text = squeeze(segment.text, language)
         if len(text) < MIN_ECHO_CHARS:
-            return False
-        return any(
-            earlier.speaker is not segment.speaker
-            and segment.start_ms - earlier.end_ms < ECHO_WINDOW_MS
-            and abs(segment.start_ms - earlier.start_ms) < ECHO_WINDOW_MS
-            and squeeze(earlier.text, language) == text
-            for earlier in self.finals[-4:]
-        )
+            return None
+        for earlier in reversed(self.finals[-4:]):
+            apart_ms = abs(segment.start_ms - earlier.start_ms)
+            if earlier.speaker is segment.speaker or apart_ms >= ECHO_WINDOW_MS:
+                continue
+            other = squeeze(earlier.text, language)
+            if text == other and segment.start_ms - earlier.end_ms < ECHO_WINDOW_MS:
+                return earlier
+            alike = apart_ms < ECHO_OVERLAP_MS and 0.7 < len(text) / max(1, len(other)) < 1.4
+            if alike and SequenceMatcher(None, text, other, autojunk=False).ratio() >= ECHO_LIKENESS:
+                return earlier
+        return None
+
+    def _was_first(self, segment: Segment, earlier: Segment) -> bool:
+        """Whether the hearing that came later is the speaker's own channel: sound crosses over with a delay.
+
+        Where the starts do not tell, the customer's channel is believed, unless the words are an operator's.
+        """
+        lead_ms = earlier.start_ms - segment.start_ms
+        if abs(lead_ms) >= SAME_START_MS:
+            return lead_ms > 0
+        operators = is_operators_sentence(segment.text, self._language(segment))
+        return segment.speaker is (Speaker.AGENT if operators else Speaker.CUSTOMER)
+
+    def _withdraw(self, echo: Segment) -> None:
+        """Takes an echo back that was folded as if its channel's speaker had said it."""
+        self.finals = [segment for segment in self.finals if segment.segment_id != echo.segment_id]
+        if self.turns and self.turns[-1].speaker is echo.speaker and self.turns[-1].text == echo.text:
+            del self.turns[-1]
+        self.withdrawn.append(echo.segment_id)
+        if self.unit is not None and self.unit.pieces[0].segment_id == echo.segment_id:
+            self.unit = None
 
     def _units(self, segment: Segment) -> list[Unit]:
+        units: list[Unit] = []
+        voices = self._voices(segment)
+        for start, end, speaker in voices:
+            if len(voices) == 1:
+                units += self._units_of(replace(segment, speaker=speaker), segment.text, 0, whole=True)
+            else:
+                part = replace(segment, speaker=speaker, text=segment.text[start:end])
+                units += self._units_of(part, segment.text, start, whole=False)
+        return units
+
+    def _voices(self, segment: Segment) -> list[tuple[int, int, Speaker]]:
+        """Who speaks in which characters of a segment: a recogniser may put both voices into one.
+
+        Only whole sentences that operators alone say are told apart, in segments that are not the operator's.
+        """
+        language = self._language(segment)
+        whole = [(0, len(segment.text), segment.speaker)]
+        if segment.speaker is Speaker.AGENT:
+            return whole
+        runs: list[tuple[int, int, Speaker]] = []
+        start = 0
+        ends = [match.end() for match in _SENTENCE_END.finditer(segment.text) if match.end() < len(segment.text)]
+        for end in (*ends, len(segment.text)):
+            operators = is_operators_sentence(segment.text[start:end], language)
+            speaker = Speaker.AGENT if operators else segment.speaker
+            if runs and runs[-1][2] is speaker:
+                runs[-1] = (runs[-1][0], end, speaker)
+            else:
+                runs.append((start, end, speaker))
+            start = end
+        if len(runs) == 1 and segment.speaker is Speaker.CUSTOMER:
+            return whole
+        return runs if len(runs) <= MAX_VOICES else whole
+
+    def _units_of(self, segment: Segment, text: str, start: int, *, whole: bool) -> list[Unit]:
+        """The utterances of a segment, or of the part of it that begins at `start` of its `text`."""
         language = self._language(segment)
         speaker = segment.speaker
         if speaker is Speaker.AGENT:
             if not is_backchannel(segment.text, language):
                 self.unit = None
-            units = self._split(segment, language)
-        elif (grown := self._grow(segment, language)) is not None:
+            units = self._split(segment, language, text, start, whole=whole)
+        elif whole and (grown := self._grow(segment, language)) is not None:
             units = [grown]
             self.unit = grown
         else:
-            units = self._split(segment, language)
+            units = self._split(segment, language, text, start, whole=whole)
             self.unit = units[-1]
         self._note_turn(segment)
         return units
@@ -235,22 +312,29 @@ class Transcript:
             context=unit.context,
         )
 
-    def _split(self, segment: Segment, language: str) -> list[Unit]:
+    def _split(self, segment: Segment, language: str, text: str, offset: int, *, whole: bool) -> list[Unit]:
         context = tuple(self.turns[-MAX_CONTEXT_TURNS:])
         parts = split_sentences(segment.text, MAX_UNIT_CHARS.get(language, 190))
         return [
             Unit(
-                unit_id=segment.segment_id if len(parts) == 1 else f"{segment.segment_id}/{index}",
+                unit_id=segment.segment_id if whole and len(parts) == 1 else f"{segment.segment_id}/{offset + start}",
                 revision=0,
                 speaker=segment.speaker,
                 language=language,
-                text=segment.text[start:end],
+                text=text[offset + start : offset + end],
                 start_ms=segment.start_ms,
                 end_ms=segment.end_ms,
-                pieces=(Piece(segment_id=segment.segment_id, segment_start=start, unit_start=0, length=end - start),),
+                pieces=(
+                    Piece(
+                        segment_id=segment.segment_id,
+                        segment_start=offset + start,
+                        unit_start=0,
+                        length=end - start,
+                    ),
+                ),
                 context=context,
             )
-            for index, (start, end) in enumerate(parts)
+            for start, end in parts
         ]
 
     def _note_turn(self, segment: Segment) -> None:

@@ -7,16 +7,19 @@ import importlib
 import json
 import logging
 import os
+import re
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import click
 import uvicorn
 
-from detector.rules import RulesError, parse_rules
+from detector.playbook import PlaybookError, parse_playbook
+from detector.rules import Rules, check_rules
 from server.cli_access import DATA_DIR, open_state, token, user
 from server.errors import SetupError
 from server.settings import Settings, check_exposure, load_settings
@@ -283,19 +286,27 @@ def config_group() -> None:
 @config_group.command("check")
 @click.argument("file", type=click.Path(path_type=Path))
 def config_check(file: Path) -> None:
-    """Checks a settings or a rules file; a mistake is named with its line."""
+    """Checks a rules, playbook or settings file; every mistake in rules is named with its line."""
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise click.ClickException(f"{file}: {error}") from None
-    if any(
-        line.strip().startswith(("[abuse", "[repetition", "[overlong", "[distress", "version"))
-        for line in text.splitlines()
-    ):
+    heads = {match[1] for match in re.finditer(r"^\s*\[+\s*(\w+)", text, re.MULTILINE)}
+    if heads & {"guideline", "supervisor", "operator"}:
         try:
-            rules = parse_rules(text)
-        except RulesError as error:
+            playbook = parse_playbook(text)
+        except PlaybookError as error:
             raise click.ClickException(f"{file}: {error}") from None
+        click.echo(f"{file}: playbook {playbook.version}: good")
+        return
+    if heads & {item.name for item in fields(Rules)} or re.search(r"^\s*version\s*=", text, re.MULTILINE):
+        rules, mistakes = check_rules(text)
+        for mistake in mistakes:
+            click.echo(f"{file}: {mistake}", err=True)
+        if mistakes:
+            raise click.ClickException(
+                f"{file}: {len(mistakes)} mistakes" if len(mistakes) > 1 else f"{file}: 1 mistake"
+            )
         click.echo(f"{file}: rules {rules.version}, {len(rules.queues)} queues of their own: good")
         return
     try:

@@ -84,10 +84,9 @@ class LiveCall:
         """Media time at a monotonic moment, taking it that time has run on since the last event."""
         return self.anchor_media_ms + max(0, round((now_s - self.anchor_s) * 1000))
 
-    def anchor(self, media_ms: int | None, now_s: float) -> None:
-        """An event came: ties media time to monotonic time; media time never goes back."""
-        self.last_event_s = now_s
-        if media_ms is not None and media_ms >= self.anchor_media_ms:
+    def anchor(self, media_ms: int, now_s: float) -> None:
+        """An event was folded: ties the call's media time to monotonic time; media time never goes back."""
+        if media_ms >= self.anchor_media_ms:
             self.anchor_media_ms, self.anchor_s = media_ms, now_s
 
     def due_s(self) -> float | None:

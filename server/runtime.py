@@ -21,6 +21,7 @@ import msgspec
 
 from detector import life
 from detector.alerts import ActionAnswer, AlertChange, AlertEvent, AlertState, Noted, Refusal
+from detector.desk import Output, utc_text
 from detector.events import (
     AgentHelp,
     CallEnded,
@@ -42,7 +43,7 @@ from detector.playbook import Playbook
 from detector.replaying import media_time_ms, parse_utc_ms
 from detector.rules import Rules
 from detector.scoring import ScoreRequest, ScoreResult, Unscored, UnscoredReason
-from detector.session import CallSession, Output, never, utc_text
+from detector.session import CallSession, never
 from models.engine import Engine
 from server import intake
 from server.errors import EventError, MamoriError
@@ -370,7 +371,7 @@ class Runtime:
             seq=seq,
             value=value,
         )
-        call.anchor(media_time_ms(value) if early.event is not None else None, early.received_s)
+        call.last_event_s = early.received_s
 
         def done(result: Committed | MamoriError) -> None:
             early.feed.settled()
@@ -435,7 +436,9 @@ class Runtime:
         if call is None or call.session.state.ended:
             return False
         now_ms = call.media_now_ms(self.clock.monotonic())
-        self._input(call, AgentHelp(offset_ms=now_ms, note=note, by=by))
+        # In the platform's time, like every event that may have come from there.
+        offset_ms = max(0, now_ms - call.session.state.timeline.shift_ms)
+        self._input(call, AgentHelp(offset_ms=offset_ms, note=note, by=by))
         return True
 
     async def act(self, tenant: str, action: SupervisorAction) -> ActionAnswer:
@@ -498,6 +501,8 @@ class Runtime:
         if row.kind == "tombstone":
             return
         outputs = call.session.receive(row.value, utc_ms=row.utc_ms, late=late)
+        if row.seq is not None and media_time_ms(row.value) is not None:
+            call.anchor(call.session.latest_ms, received_s)
         if isinstance(row.value, Segment | CallStarted):
             self._show(call, row)
         if isinstance(row.value, TimerFired):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from detector.alerts import AlertEvent
+from detector.desk import Output
 from detector.events import Input, Segment
 from detector.labels import Speaker
 from detector.playbook import default_playbook
 from detector.rules import Rules, default_rules
 from detector.scoring import ScoreRequest, ScoreResult, Unscored
-from detector.session import CallSession, Output
+from detector.session import CallSession
 from tests.detector.scripted import answer
 
 RULES = default_rules()

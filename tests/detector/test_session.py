@@ -21,7 +21,7 @@ from detector.events import (
 )
 from detector.labels import Speaker
 from detector.scoring import ScoreRequest, Unscored, UnscoredReason
-from tests.detector.calls import Call
+from tests.detector.calls import RULES, Call
 
 
 def act(call: Call, action: Action, kind: str = "abuse", **fields) -> ActionAnswer:
@@ -330,7 +330,7 @@ class TestLife:
         act(call, Action.RESOLVE, outcome=Outcome.FALSE_ALARM)
         call.say("A", "はい、かしこまりました、お調べいたします")
         assert call.alert("abuse") is None
-        call.say("C", "バカだなあ")
+        call.say("C", "バカだなあ", gap=RULES.policy.cool_down_s)
         assert call.level("abuse") == "warning"
         raised = [event.alert.alert_id for event in call.events if event.type is AlertChange.RAISED]
         assert len(set(raised)) == 2

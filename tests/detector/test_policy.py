@@ -1,0 +1,163 @@
+"""Decision table of the policy: one sentence a case."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from detector.alerts import Noted
+from detector.events import Action, Outcome, SegmentRedacted, SupervisorAction, TimerFired
+from detector.rules import default_rules, parse_rules
+from detector.scoring import ScoreResult
+from tests.detector.calls import Call
+
+ROUND = "返金してくださいと言っているんです、その話です"
+ANSWER = "規約により返金はいたしかねます、日割りの計算もございません"
+
+
+def resolve(call: Call, kind: str = "abuse") -> None:
+    alert = call.alert(kind)
+    call.give(SupervisorAction(action=Action.RESOLVE, alert_id=alert.alert_id, by="s", outcome=Outcome.COMPLAINT))
+
+
+class TestCoolDown:
+    def test_the_same_level_waits_and_is_raised_by_the_timer(self):
+        call = Call()
+        call.say("C", "バカ")
+        resolve(call)
+        until_ms = call.at_ms + 30_000
+        call.say("C", "バカだなあ", gap=5)
+        assert call.level("abuse") == "none"
+        assert [item.detail for item in call.outputs if isinstance(item, Noted)] == [{"kind": "abuse"}]
+        assert call.session.next_timer_ms <= until_ms
+        call.give(TimerFired(offset_ms=until_ms))
+        assert call.level("abuse") == "warning"
+
+    def test_a_higher_level_does_not_wait(self):
+        call = Call()
+        call.say("C", "バカ")
+        resolve(call)
+        call.say("C", "晒すぞ", gap=5)
+        assert call.level("abuse") == "escalate"
+
+    def test_distress_never_cools_down(self):
+        call = Call()
+        call.say("C", "もう消えたいんです")
+        resolve(call, "distress")
+        assert call.session.state.book.cooling == {}
+
+
+class TestHysteresis:
+    def grown(self, score: float) -> str:
+        call = Call(hold_scores=True)
+        call.say("C", "バカ", seconds=1)
+        call.score(call.requests[0])
+        call.say("C", "なんだよ", seconds=1, gap=0.2)
+        name = call.requests[1].request_id
+        call.give(ScoreResult(request_id=name, scores={"verbal_abuse": score}, labels=("verbal_abuse",)))
+        incident = call.session.state.abuse.incidents[0]
+        return "clear" if incident.clear else "unclear"
+
+    def test_what_was_clear_stays_clear_just_below_the_score(self):
+        assert self.grown(0.60) == "clear"
+
+    def test_but_not_far_below(self):
+        assert self.grown(0.55) == "unclear"
+
+
+class TestDecay:
+    def level(self, *gaps_s: float) -> str:
+        call = Call()
+        call.say("C", "アホかも")
+        for gap_s in gaps_s:
+            call.say("A", "はい、ご用件をお伺いいたします", gap=gap_s - 8)
+            call.say("C", "アホかもな")
+        return call.level("abuse")
+
+    def test_two_unclear_utterances_soon_after_each_other_count_as_one_clear_case(self):
+        assert self.level(200) == "warning"
+
+    def test_they_fade_when_long_apart(self):
+        assert self.level(400) == "notice"
+
+    def test_but_a_third_adds_to_what_is_left(self):
+        assert self.level(400, 280) == "warning"
+
+
+class TestCombine:
+    RULES = parse_rules('[[combine]]\nwhen = { repetition = "notice" }\nraises = "abuse"\nto = "critical"\n')
+
+    def test_a_kind_is_lifted_by_another_and_the_reason_says_so(self):
+        call = Call(rules=self.RULES)
+        call.say("C", "バカ")
+        for _ in range(2):
+            call.say("C", ROUND, gap=4)
+            call.say("A", ANSWER)
+        assert call.level("abuse") == "critical"
+        assert "because of repetition" in call.alert("abuse").reason
+
+    def test_a_kind_that_found_nothing_is_not_lifted(self):
+        call = Call(rules=self.RULES)
+        for _ in range(2):
+            call.say("C", ROUND, gap=4)
+            call.say("A", ANSWER)
+        assert call.level("repetition") == "notice"
+        assert call.level("abuse") == "none"
+
+
+def test_rounds_are_shown_side_by_side_with_the_answers_between_them():
+    call = Call()
+    for number in range(3):
+        call.say("C", f"{ROUND}{number}", gap=4)
+        call.say("A", ANSWER)
+    shown = [(piece.round, piece.answer) for piece in call.alert("repetition").evidence]
+    assert shown == [(3, ANSWER), (2, ANSWER), (1, "")]
+
+
+def test_a_question_keeps_being_answered_until_the_operator_speaks_again():
+    call = Call()
+    call.say("C", ROUND)
+    call.say("A", ANSWER)
+    call.say("A", "恐れ入りますが、理由をお聞かせいただけますでしょうか")
+    call.say("C", "はい", gap=4)
+    call.say("C", ROUND, gap=4)
+    assert call.session.state.repetition.rounds == 1
+
+
+def test_a_new_agent_who_says_so_is_told_again_without_an_event():
+    call = Call()
+    call.say("C", ROUND)
+    call.say("A", ANSWER)
+    call.say("A", "お電話代わりました、責任者の西でございます")
+    call.say("C", ROUND, gap=4)
+    assert call.session.state.repetition.rounds == 1
+
+
+def test_redaction_reaches_every_copy_and_retracts_nothing():
+    call = Call()
+    name = call.say("C", "バカ、返金しろと何度も言ってるだろ")
+    call.say("A", ANSWER)
+    call.give(SegmentRedacted(segment_id=name, text="＊＊、返金しろと何度も言ってるだろ"))
+    call.say("C", "バカ、返金しろと何度も言ってるだろ、晒すぞ", gap=4)
+    state = call.session.state
+    assert state.book.current
+    texts = [piece.text for alert in state.book.current.values() for piece in alert.evidence]
+    assert not any(text.startswith("バカ、") and "晒す" not in text for text in texts)
+    assert state.repetition.topics[0].kept[0].text.startswith("＊＊")
+
+
+def test_a_life_is_not_shed_with_a_score():
+    from detector.scoring import Unscored, UnscoredReason
+
+    call = Call(hold_scores=True)
+    call.say("C", "もう死にたいです")
+    call.give(Unscored(request_id=call.requests[0].request_id, reason=UnscoredReason.SHED))
+    assert call.level("distress") == "escalate"
+
+
+def test_a_candidate_with_other_limits_decides_otherwise():
+    eager = replace(default_rules(), repetition=replace(default_rules().repetition, warning=2))
+    call = Call(rules=eager)
+    for _ in range(2):
+        call.say("C", ROUND, gap=4)
+        call.say("A", ANSWER)
+    assert call.level("repetition") == "warning"
