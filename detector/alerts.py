@@ -130,6 +130,9 @@ class Alert:
         latency_ms: from receipt of the trigger to the alert, or None in a replay.
         acknowledged_by, assigned_to, resolved_by, outcome, note, snoozed_until_ms: what supervisors did;
             `snoozed_until_ms` is UTC milliseconds since 1970.
+        waiting_since: UTC, RFC 3339, from which an open alert waits for somebody at its tier; empty for the raise.
+        tier: how far it was passed on for want of somebody, 0 for not at all.
+        told: people and senders it was passed on to last.
     """
 
     alert_id: str
@@ -164,6 +167,9 @@ class Alert:
     resolved_by: str = ""
     outcome: str = ""
     note: str = ""
+    waiting_since: str = ""
+    tier: int = 0
+    told: tuple[str, ...] = ()
 
 
 class AlertChange(StrEnum):

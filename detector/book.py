@@ -230,8 +230,12 @@ class AlertBook:
         if level > alert.level and state in (AlertState.ACKNOWLEDGED, AlertState.SNOOZED):
             state = AlertState.OPEN
             changed.append("state")
+        anew = "state" in changed
         updated = replace(
             alert,
+            waiting_since=moment.utc if level > alert.level or "provisional" in changed else alert.waiting_since,
+            tier=0 if anew else alert.tier,
+            told=() if anew else alert.told,
             level=level,
             state=state,
             version=alert.version + 1,

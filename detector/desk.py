@@ -13,7 +13,7 @@ from detector import life
 from detector.alerts import ActionAnswer, AlertEvent, CallSummary, Kind, Noted, Refusal
 from detector.book import Finding, Moment
 from detector.combine import combined
-from detector.events import Action, Outcome, SnoozeOver, SupervisorAction
+from detector.events import Action, AlertUnattended, Outcome, SnoozeOver, SupervisorAction
 from detector.findings import abuse_finding, distress_finding, overlong_finding, repetition_finding
 from detector.labels import Level
 from detector.overlong import decide_overlong
@@ -86,10 +86,10 @@ class Desk:
                 _judged(state, rules, kind, action.outcome)
         out.append(answer)
 
-    def wake(self, state: CallState, item: SnoozeOver, out: list[Output]) -> None:
-        """A snooze ran out."""
+    def remind(self, state: CallState, item: SnoozeOver | AlertUnattended, out: list[Output]) -> None:
+        """A snooze ran out, or nobody took an alert in time."""
         alert = state.book.find(item.alert_id)
-        event = life.wake(alert, now_utc=utc_text(self.utc_ms)) if alert is not None else None
+        event = life.remind(alert, item, now_utc=utc_text(self.utc_ms)) if alert is not None else None
         if event is not None:
             state.book.record(event)
             out.append(event)

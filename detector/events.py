@@ -272,6 +272,20 @@ class SnoozeOver:
     alert_id: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertUnattended:
+    """Nobody took an alert in time: it is passed on.
+
+    Args:
+        tier: the tier it goes to, from 1; the number of tiers when there is none left.
+        told: people and senders of that tier; empty when there is none left.
+    """
+
+    alert_id: str
+    tier: int
+    told: tuple[str, ...] = ()
+
+
 PlatformEvent = (
     CallStarted
     | Segment
@@ -296,6 +310,7 @@ Input = (
     | SegmentRedacted
     | SupervisorAction
     | SnoozeOver
+    | AlertUnattended
     | CallReopened
     | ScoreResult
     | Unscored

@@ -5,7 +5,8 @@ open ──acknowledge──► acknowledged ──resolve──► resolved
  │  ╲──snooze──► snoozed ──(time passes, or the level rises)──► open
  └──retract──► retracted      (any that is not closed)      expire──► expired (notices, at the end of the call)
 ```
-A rise in level opens an acknowledged or snoozed alert again. Everything here is pure; who was first is decided by the
+A rise in level opens an acknowledged or snoozed alert again. An open alert that nobody takes is passed on from tier to
+tier; whoever opens it again begins at the first. Everything here is pure; who was first is decided by the
 order in which actions are folded.
 """
 
@@ -15,7 +16,7 @@ from dataclasses import replace
 from typing import Final
 
 from detector.alerts import CLOSED, ActionAnswer, Alert, AlertChange, AlertEvent, AlertState, Refusal
-from detector.events import Action, SupervisorAction
+from detector.events import Action, AlertUnattended, SnoozeOver, SupervisorAction
 
 MAX_SNOOZE_S: Final = 600
 MAX_NOTE_CHARS: Final = 4000
@@ -106,12 +107,36 @@ def _others_work(alert: Alert, action: SupervisorAction) -> bool:
     return False
 
 
+def remind(alert: Alert, item: SnoozeOver | AlertUnattended, *, now_utc: str) -> AlertEvent | None:
+    """Time has passed: what follows for the alert, or None when it does not wait any more."""
+    return wake(alert, now_utc=now_utc) if isinstance(item, SnoozeOver) else pass_on(alert, item, now_utc=now_utc)
+
+
 def wake(alert: Alert, *, now_utc: str) -> AlertEvent | None:
     """A snooze is over: the alert asks for attention again; None if it is not snoozed any more."""
     if alert.state is not AlertState.SNOOZED:
         return None
-    changed = replace(alert, state=AlertState.OPEN, snoozed_until_ms=0, version=alert.version + 1, updated_at=now_utc)
+    changed = replace(
+        alert,
+        state=AlertState.OPEN,
+        snoozed_until_ms=0,
+        version=alert.version + 1,
+        updated_at=now_utc,
+        waiting_since=now_utc,
+        tier=0,
+        told=(),
+    )
     return AlertEvent(type=AlertChange.UPDATED, alert=changed, changed=("state",))
+
+
+def pass_on(alert: Alert, item: AlertUnattended, *, now_utc: str) -> AlertEvent | None:
+    """Nobody took the alert in time; None if somebody did meanwhile, or if it has come as far already."""
+    if alert.state is not AlertState.OPEN or item.tier <= alert.tier:
+        return None
+    changed = replace(
+        alert, tier=item.tier, told=item.told, waiting_since=now_utc, version=alert.version + 1, updated_at=now_utc
+    )
+    return AlertEvent(type=AlertChange.UNATTENDED, alert=changed, changed=("tier", "told"))
 
 
 def expire(alert: Alert, *, now_utc: str) -> AlertEvent:

@@ -25,6 +25,7 @@ from detector.desk import Desk, Output
 from detector.due import drop_stale_partial, fall_due, next_timer_ms
 from detector.events import (
     AgentHelp,
+    AlertUnattended,
     CallAlive,
     CallAnswered,
     CallChanged,
@@ -180,8 +181,8 @@ class CallSession:
                 self._scored(item, out)
             case SupervisorAction():
                 desk.act(state, self.rules, item, out)
-            case SnoozeOver():
-                desk.wake(state, item, out)
+            case SnoozeOver() | AlertUnattended():
+                desk.remind(state, item, out)
             case AgentHelp():
                 state.clock.advance(item.offset_ms)
                 state.distress.add("help", item.offset_ms)

@@ -7,7 +7,7 @@ and without a double: it listens before it reads, and what it read is skipped wh
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any, Final
 from urllib.parse import parse_qs
 
@@ -15,9 +15,10 @@ import msgspec
 
 from detector.alerts import ActionAnswer
 from detector.events import Action, Outcome, Segment, SupervisorAction
+from server.attention import Attentions
 from server.auth import WATCHERS, Gate, Principal
 from server.errors import MamoriError, RequestError
-from server.hub import Hub, Published, Subscription
+from server.hub import Published, Subscription
 from server.runtime import Runtime
 from server.sockets import CLOSE_POLICY, CLOSE_TRY_AGAIN, Receive, Scope, Send, shake_hands, until_revoked
 from server.storage.port import AuditEntry, Batch
@@ -90,23 +91,32 @@ class AlertStream:
     """One listener's view: history after a cursor, then live, in order and once.
 
     Args:
-        runtime, hub: where alerts come from.
+        runtime: where alerts come from.
         principal: who listens; decides tenant and queues.
+        attentions: says what may be loud for this listener.
         queues: narrowed to these, or None.
         statuses: whether `call.status` comes, too.
     """
 
     def __init__(
-        self, runtime: Runtime, hub: Hub, principal: Principal, *, queues: frozenset[str] | None, statuses: bool
+        self,
+        runtime: Runtime,
+        principal: Principal,
+        attentions: Attentions,
+        *,
+        queues: frozenset[str] | None,
+        statuses: bool,
     ) -> None:
         allowed = principal.queues
         if queues is not None:
             allowed = queues if allowed is None else allowed & queues
         self._runtime = runtime
-        self._hub = hub
+        self._hub = runtime.hub
+        self._name = principal.name
+        self._attentions = attentions
         self.subscription = Subscription(tenant=principal.tenant, queues=allowed, statuses=statuses)
 
-    async def messages(self, after: int | None) -> AsyncIterator[tuple[int | None, dict[str, Any]]]:
+    async def messages(self, after: int | None) -> AsyncGenerator[tuple[int | None, dict[str, Any]], None]:
         """Yields (cursor or None, message) until the listener is too slow; then it ends."""
         self._hub.subscribe(self.subscription)
         try:
@@ -118,13 +128,13 @@ class AlertStream:
                 for item in await self.subscription.next():
                     if item.topic == "alert" and item.cursor <= sent:
                         continue
-                    yield (item.cursor or None), _message(item)
+                    yield (item.cursor or None), self._message(item)
                 if self.subscription.overflowed:
                     return
         finally:
             self._hub.unsubscribe(self.subscription)
 
-    async def _begin(self, after: int | None) -> AsyncIterator[tuple[int | None, dict[str, Any]]]:
+    async def _begin(self, after: int | None) -> AsyncGenerator[tuple[int | None, dict[str, Any]], None]:
         log, tenant = self._runtime.log, self.subscription.tenant
         last = await asyncio.to_thread(log.cursor)
         if after is not None:
@@ -142,7 +152,7 @@ class AlertStream:
                     after = entry.cursor
                     if self._queue_wanted(entry.event.alert.call.queue):
                         item = Published(tenant=tenant, queue="", topic="alert", cursor=after, event=entry.event)
-                        yield after, _message(item)
+                        yield after, self._message(item)
         if self.subscription.statuses:
             for status in self._runtime.statuses(tenant):
                 if self._queue_wanted(status["queue"]):
@@ -154,27 +164,28 @@ class AlertStream:
     def _queue_wanted(self, queue: str) -> bool:
         return self.subscription.queues is None or queue in self.subscription.queues
 
-
-def _message(item: Published) -> dict[str, Any]:
-    if item.event is None:
-        return item.message or {}
-    message: dict[str, Any] = {
-        "type": item.event.type.value,
-        "cursor": item.cursor,
-        "alert": msgspec.to_builtins(item.event.alert),
-    }
-    if item.event.changed:
-        message["changed"] = list(item.event.changed)
-    return message
+    def _message(self, item: Published) -> dict[str, Any]:
+        if item.event is None:
+            return item.message or {}
+        attention = self._attentions.decide(self.subscription.tenant, self._name, item.cursor, item.event)
+        message: dict[str, Any] = {
+            "type": item.event.type.value,
+            "cursor": item.cursor,
+            "alert": msgspec.to_builtins(item.event.alert),
+            "attention": attention.message(),
+        }
+        if item.event.changed:
+            message["changed"] = list(item.event.changed)
+        return message
 
 
 class AlertsEndpoint:
     """The ASGI websocket endpoint."""
 
-    def __init__(self, runtime: Runtime, hub: Hub, gate: Gate) -> None:
+    def __init__(self, runtime: Runtime, gate: Gate, attentions: Attentions) -> None:
         self._runtime = runtime
-        self._hub = hub
         self._gate = gate
+        self._attentions = attentions
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one connection to its end."""
@@ -189,8 +200,8 @@ class AlertsEndpoint:
         queues = query.get("queues", [""])[0]
         stream = AlertStream(
             self._runtime,
-            self._hub,
             principal,
+            self._attentions,
             queues=frozenset(queues.split(",")) if queues else None,
             statuses=query.get("calls", ["0"])[0] == "1",
         )

@@ -23,7 +23,8 @@ from server.access.oidc import OidcConfig, OidcSignIn
 from server.access.sessions import Sessions
 from server.access.signin import SignIn
 from server.alerts import AlertsEndpoint
-from server.auth import Gate, Tokens
+from server.attention import Attentions
+from server.auth import DEFAULT_TENANT, Gate, Tokens
 from server.auth import Limits as AccessLimits
 from server.errors import SetupError
 from server.http import Api
@@ -31,6 +32,7 @@ from server.hub import Hub
 from server.ingest import IngestEndpoint
 from server.keys import house_key
 from server.metrics import Metrics
+from server.routing import warn_unrouted
 from server.runtime import Limits, Runtime, SystemClock
 from server.settings import Settings
 from server.sockets import Receive, Scope, Send, headers_of
@@ -203,6 +205,7 @@ def create_app(settings: Settings, *, scorer: Scorer | None = None, log: Embedde
         clock=SystemClock(),
         limits=Limits(max_calls=settings.max_calls, idle_end_s=settings.idle_end_s, lost_after_s=settings.lost_after_s),
         gate=partial_gate(),
+        routing=settings.routing,
     )
     metrics = Metrics(
         live_calls=lambda: len(runtime.calls),
@@ -212,22 +215,29 @@ def create_app(settings: Settings, *, scorer: Scorer | None = None, log: Embedde
     )
     runtime.observe = metrics.observe
     gate, sign_in = make_gate(settings, log)
+    attentions = Attentions(
+        settings.routing,
+        loud=settings.loud_alerts,
+        window_s=settings.loud_window_s,
+        monotonic=runtime.clock.monotonic,
+    )
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         await runtime.start()
+        warn_unrouted(settings.routing, [*log.state.queues(), *((DEFAULT_TENANT, name) for name in rules.queues)])
         yield
         await runtime.stop()
         engine.close()
         log.close()
 
     app = FastAPI(title="Mamori", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
-    Api(runtime, log, gate, metrics, sign_in).mount(app)
+    Api(runtime, log, gate, metrics, sign_in, attentions).mount(app)
     console = resources.files("server").joinpath("console")
     app.mount("/", StaticFiles(directory=str(console), html=True, check_dir=False), name="console")
     ingest = IngestEndpoint(
         runtime, gate, window=settings.window, max_frame_bytes=settings.max_frame_bytes, caller_key=key
     )
     return Mamori(
-        app, runtime, ingest, AlertsEndpoint(runtime, hub, gate), gate, content_policy(settings.frame_origins)
+        app, runtime, ingest, AlertsEndpoint(runtime, gate, attentions), gate, content_policy(settings.frame_origins)
     )

@@ -7,22 +7,24 @@ import time
 from typing import Annotated, Any, Final
 
 import msgspec
-from fastapi import APIRouter, Depends, FastAPI, Query, Request
+from fastapi import APIRouter, FastAPI, Query, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from detector.events import Action
 from detector.labels import HARASSMENT_LABELS, OUTPUTS, UTTERANCE_LABELS, Speaker
 from detector.scoring import ScoreRequest, Turn, Unscored
-from server.access.limits import retry_after
 from server.access.signin import SignIn
 from server.alerts import AlertStream, answer_message, parse_action, transcript
+from server.attention import Attentions
 from server.auth import FEEDERS, WATCHERS, Gate, Principal, Role
 from server.errors import MamoriError, RequestError
+from server.http_access import needs
 from server.metrics import Metrics
 from server.redaction import redact
 from server.reports import prevalence
 from server.runtime import Runtime
+from server.sse import event_lines, resume_point
 from server.storage.embedded import EmbeddedLog
 from server.storage.port import AuditEntry, Batch
 from server.storage.tables import FLAGS
@@ -101,14 +103,18 @@ class Api:
         gate: checks who is asking.
         metrics: for `/metrics`.
         sign_in: the endpoints of signing in.
+        attentions: what each supervisor hears.
     """
 
-    def __init__(self, runtime: Runtime, log: EmbeddedLog, gate: Gate, metrics: Metrics, sign_in: SignIn) -> None:
+    def __init__(
+        self, runtime: Runtime, log: EmbeddedLog, gate: Gate, metrics: Metrics, sign_in: SignIn, attentions: Attentions
+    ) -> None:
         self._runtime = runtime
         self._log = log
         self._gate = gate
         self._metrics = metrics
         self._sign_in = sign_in
+        self._attentions = attentions
 
     def mount(self, app: FastAPI) -> None:
         """Adds the routes and the handlers of errors."""
@@ -123,6 +129,8 @@ class Api:
         router.get("/alerts/stream")(self._stream())
         for action in Action:
             router.post(f"/alerts/{{alert_id}}/{action.value}", name=action.value)(self._action(action))
+        router.get("/routing")(self._routing())
+        router.get("/attention")(self._attention())
         router.get("/reports/prevalence")(self._prevalence())
         self._sign_in.mount(router)
         app.include_router(router)
@@ -133,18 +141,7 @@ class Api:
         app.add_exception_handler(MamoriError, _unavailable)
 
     def _principal(self, roles: frozenset[Role]) -> Any:
-        async def check(request: Request) -> Principal:
-            headers = {key.lower(): value for key, value in request.headers.items()}
-            principal = self._gate.principal(headers, method=request.method)
-            if principal is None:
-                raise RequestError("not_authorised", "token missing or wrong", status=401)
-            wait_s = self._gate.request_wait_s(principal)
-            if wait_s:
-                raise RequestError("rate_limited", "too many requests", status=429, headers=retry_after(wait_s))
-            principal.need(roles)
-            return principal
-
-        return Depends(check)
+        return needs(self._gate, roles)
 
     def _classify(self) -> Any:
         async def classify(
@@ -305,7 +302,6 @@ class Api:
             if found is None or not who.may_see(found[1].call.queue):
                 raise RequestError("not_found", "no such alert", status=404)
             answer = await self._runtime.act(who.tenant, parsed)
-            await self._audit(who, f"alert.{action.value}", alert_id)
             status = 200 if answer.refusal is None else _STATUS[answer.refusal.value]
             return JSONResponse(answer_message(None, answer), status_code=status)
 
@@ -320,25 +316,40 @@ class Api:
             calls: bool = False,
         ) -> StreamingResponse:
             """The alert stream as server-sent events; `Last-Event-ID` resumes."""
-            last = request.headers.get("last-event-id", "")
-            cursor = int(last) if last.isascii() and last.isdigit() and len(last) <= 18 else after
+            cursor = resume_point(request.headers.get("last-event-id", ""), after)
             wanted = frozenset(queues.split(",")) if queues else None
-            source = AlertStream(self._runtime, self._runtime.hub, who, queues=wanted, statuses=calls)
-
-            async def body() -> Any:
-                checked_s = time.monotonic()
-                async for number, message in source.messages(cursor):
-                    if time.monotonic() - checked_s >= self._gate.recheck_s:
-                        checked_s = time.monotonic()
-                        if not await asyncio.to_thread(self._gate.stands, who):
-                            return
-                    head = f"id: {number}\n" if number is not None else ""
-                    yield f"{head}event: {message['type']}\ndata: {msgspec.json.encode(message).decode()}\n\n"
-
+            source = AlertStream(self._runtime, who, self._attentions, queues=wanted, statuses=calls)
             headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-            return StreamingResponse(body(), media_type="text/event-stream", headers=headers)
+            return StreamingResponse(
+                event_lines(source, self._gate, who, cursor), media_type="text/event-stream", headers=headers
+            )
 
         return stream
+
+    def _routing(self) -> Any:
+        async def routing(who: Annotated[Principal, self._principal(WATCHERS)]) -> dict[str, Any]:
+            """Who is called for the alerts of which queue, and the queues for which nobody is."""
+            table = self._runtime.supervision.routing
+            seen = await asyncio.to_thread(self._log.state.queues)
+            live = [(who.tenant, call.session.state.queue) for call in self._runtime.calls.values()]
+            mine = sorted(
+                {pair for pair in [*seen, *live] if pair[0] == who.tenant and who.may_see(pair[1]) and pair[1]}
+            )
+            routes = [route.model_dump() for route in table.routes if route.tenant == who.tenant]
+            return {
+                **table.model_dump(exclude={"routes"}),
+                "routes": routes,
+                "unrouted": [queue for _, queue in table.unrouted(mine)],
+            }
+
+        return routing
+
+    def _attention(self) -> Any:
+        async def attention(who: Annotated[Principal, self._principal(WATCHERS)]) -> dict[str, Any]:
+            """The budget of loud alerts of whoever asks, and the alerts that it muted."""
+            return self._attentions.state(who.tenant, who.name)
+
+        return attention
 
     def _prevalence(self) -> Any:
         async def report(

@@ -64,6 +64,8 @@ class Subscription:
             return False
         if item.topic == "call":
             return item.call_id in self.watched
+        if item.topic == "monitoring":
+            return True  # It concerns every queue, and whoever watches one must not take silence for calm.
         if item.topic == "status" and not self.statuses:
             return False
         return self.queues is None or item.queue in self.queues

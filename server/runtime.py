@@ -12,16 +12,15 @@ import itertools
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
 import msgspec
 
-from detector import life
-from detector.alerts import ActionAnswer, AlertChange, AlertEvent, AlertState, Noted, Refusal
-from detector.desk import Output, utc_text
+from detector.alerts import ActionAnswer, AlertChange, AlertEvent, Noted
+from detector.desk import Output
 from detector.events import (
     AgentHelp,
     CallEnded,
@@ -34,7 +33,6 @@ from detector.events import (
     FeedRestored,
     Gap,
     Segment,
-    SnoozeOver,
     SupervisorAction,
     TimerFired,
 )
@@ -50,8 +48,10 @@ from server.errors import EventError, MamoriError
 from server.groupwriter import Entry, GroupWriter
 from server.hub import Hub, Published
 from server.livecall import SNAPSHOT_EVERY, LiveCall, read_snapshot
+from server.routing import RoutingTable
 from server.storage import codec
-from server.storage.port import CallRecord, Committed, LedgerEntry, Log, Row
+from server.storage.port import AuditEntry, CallRecord, Committed, LedgerEntry, Log, Row
+from server.supervision import Supervision
 
 SCORE_WAIT_S: Final = 2.0
 """A score that is later than this is not waited for (design, "Order")."""
@@ -62,7 +62,6 @@ STATUS_EVERY_S: Final = 1.0
 TICK_S: Final = 0.1
 SWEEP_S: Final = 1.0
 RETRY_AFTER_MS: Final = 2_000
-MAX_ACTIONS_WAITING: Final = 1_000
 DAY_MS: Final = 86_400_000
 
 _log = logging.getLogger("mamori.runtime")
@@ -133,6 +132,8 @@ class Runtime:
         clock: monotonic and UTC.
         limits: bounds.
         gate: whether a partial is worth scoring.
+        observe: hears of counts and durations.
+        routing: who is called for an alert, and who next.
     """
 
     def __init__(
@@ -147,6 +148,7 @@ class Runtime:
         limits: Limits,
         gate: Callable[[str, str], bool] = never,
         observe: Callable[[str, float], None] = lambda _name, _value: None,
+        routing: RoutingTable | None = None,
     ) -> None:
         self.log = log
         self.engine = engine
@@ -157,6 +159,7 @@ class Runtime:
         self.limits = limits
         self.gate = gate
         self.observe = observe
+        self.supervision = Supervision(self, routing or RoutingTable())
         self.calls: dict[tuple[str, str], LiveCall] = {}
         self.ready = False
         self.draining = False
@@ -165,9 +168,6 @@ class Runtime:
         self._order = itertools.count()
         self._expiries: deque[tuple[float, LiveCall, str]] = deque()
         self._gapped: set[tuple[str, str]] = set()
-        self._actions: dict[str, deque[tuple[str, asyncio.Future[ActionAnswer]]]] = {}
-        self._ended_actions = asyncio.Lock()
-        self._snoozed: dict[tuple[str, str], tuple[str, int]] = {}
         self._results: deque[tuple[LiveCall, ScoreResult | Unscored]] = deque()
         self._degraded: dict[str, str] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -179,6 +179,7 @@ class Runtime:
         self._loop = asyncio.get_running_loop()
         self._writer = GroupWriter(self.log, self._loop)
         self._recover()
+        self.supervision.restore()
         self._tasks = [self._loop.create_task(self._tick()), self._loop.create_task(self._sweep())]
         self.ready = True
 
@@ -264,7 +265,7 @@ class Runtime:
             if event.seq is not None and event.seq < call.next_seq and not (fresh and call.session.state.ended):
                 return call
             if call.session.state.end_reason == "idle" and call.record.ended_ms is None:
-                self._input(call, CallReopened())
+                self.add_input(call, CallReopened())
                 call.ending = False
                 return call
             if not fresh or not call.session.state.ended:
@@ -282,7 +283,7 @@ class Runtime:
             return self._open(key, event)
         call = self._restore([(record, None)])[0]
         if record.ended_ms is not None:
-            self._input(call, CallReopened())
+            self.add_input(call, CallReopened())
             call.ending = False
         return call
 
@@ -309,7 +310,7 @@ class Runtime:
         self.calls[key] = call
         context = ContextSet(rules_version=self.rules.version, model_version=self.engine.model_version)
         self._writer.add(Entry(calls=[record]))
-        self._input(call, context)
+        self.add_input(call, context)
         return call
 
     def _session(self, record: CallRecord) -> CallSession:
@@ -362,7 +363,7 @@ class Runtime:
         if isinstance(value, CallEnded):
             call.ending = True
         if call.session.state.monitoring.lost == "disconnected" and early.event is not None:
-            self._input(call, FeedRestored())
+            self.add_input(call, FeedRestored())
         row = Row(
             tenant=call.record.tenant,
             instance=call.record.instance,
@@ -401,16 +402,17 @@ class Runtime:
             if isinstance(result, Committed):
                 call.durable_seq = max(call.durable_seq, last)
 
-        self._input(call, gap, follow=follow)
+        self.add_input(call, gap, follow=follow)
 
     # Inputs of the server's own.
 
-    def _input(
+    def add_input(
         self,
         call: LiveCall,
         value: Any,
         *,
         follow: Callable[[Committed | MamoriError], None] | None = None,
+        audit: Sequence[AuditEntry] = (),
     ) -> None:
         """Logs an input that the server adds to a call and folds it once it is durable."""
         now_s = self.clock.monotonic()
@@ -428,7 +430,7 @@ class Runtime:
             if isinstance(result, Committed):
                 self._fold(call, row, result.positions[0], received_s=now_s)
 
-        self._writer.add(Entry(rows=[row], done=done))
+        self._writer.add(Entry(rows=[row], audit=audit, done=done))
 
     def help(self, tenant: str, call_id: str, *, note: str, by: str) -> bool:
         """The help button of a call was pressed outside the feed; False when there is no such live call."""
@@ -438,60 +440,12 @@ class Runtime:
         now_ms = call.media_now_ms(self.clock.monotonic())
         # In the platform's time, like every event that may have come from there.
         offset_ms = max(0, now_ms - call.session.state.timeline.shift_ms)
-        self._input(call, AgentHelp(offset_ms=offset_ms, note=note, by=by))
+        self.add_input(call, AgentHelp(offset_ms=offset_ms, note=note, by=by))
         return True
 
     async def act(self, tenant: str, action: SupervisorAction) -> ActionAnswer:
-        """A supervisor acts on an alert; answered once the action and what follows are durable.
-
-        Raises:
-            StorageError: the action did not become durable.
-        """
-        found = await asyncio.to_thread(self.log.alert, tenant, action.alert_id)
-        if found is None:
-            return ActionAnswer(alert_id=action.alert_id, refusal=Refusal.NOT_FOUND, message="no such alert")
-        instance, alert = found
-        call = self.calls.get((tenant, alert.call_id))
-        if call is None or call.record.instance != instance or call.session.state.ended:
-            return await self._act_on_ended(tenant, instance, action)
-        answer: asyncio.Future[ActionAnswer] = self._loop.create_future()
-        waiting = self._actions.setdefault(instance, deque())
-        if len(waiting) >= MAX_ACTIONS_WAITING:
-            return ActionAnswer(alert_id=action.alert_id, refusal=Refusal.CONFLICT, message="too many actions at once")
-
-        def follow(result: Committed | MamoriError) -> None:
-            if isinstance(result, MamoriError):
-                answer.set_exception(result)
-            else:
-                waiting.append((action.alert_id, answer))
-
-        self._input(call, action, follow=follow)
-        return await answer
-
-    async def _act_on_ended(self, tenant: str, instance: str, action: SupervisorAction) -> ActionAnswer:
-        async with self._ended_actions:
-            found = await asyncio.to_thread(self.log.alert, tenant, action.alert_id)
-            if found is None:
-                return ActionAnswer(alert_id=action.alert_id, refusal=Refusal.NOT_FOUND, message="no such alert")
-            now_ms = self.clock.utc_ms()
-            event, answer = life.act(found[1], action, now_utc=utc_text(now_ms), now_ms=now_ms)
-            if event is not None:
-                row = Row(tenant=tenant, instance=instance, kind="action", utc_ms=now_ms, value=action)
-                await self._store_event(tenant, instance, event, [row])
-            return answer
-
-    async def _store_event(self, tenant: str, instance: str, event: AlertEvent, rows: list[Row]) -> None:
-        stored: asyncio.Future[None] = self._loop.create_future()
-
-        def done(result: Committed | MamoriError) -> None:
-            if isinstance(result, MamoriError):
-                stored.set_exception(result)
-                return
-            self._publish(tenant, instance, [event], result.cursors)
-            stored.set_result(None)
-
-        self._writer.add(Entry(rows=rows, alerts=[(tenant, instance, event)], done=done))
-        await stored
+        """A supervisor acts on an alert; see `Supervision.act`."""
+        return await self.supervision.act(tenant, action)
 
     # The fold, and what follows from it.
 
@@ -531,12 +485,13 @@ class Runtime:
             if done.exception() is not None:
                 _log.warning("ledger not read", extra={"error": type(done.exception()).__name__})
             elif done.result() and self.calls.get(call.key) is call and not state.ended:
-                self._input(call, ContextSet(earlier=tuple(done.result())))
+                self.add_input(call, ContextSet(earlier=tuple(done.result())))
 
         task.add_done_callback(found)
 
     def _perform(self, call: LiveCall, outputs: list[Output], *, received_s: float) -> None:
         events: list[AlertEvent] = []
+        answers: list[Callable[[], None]] = []
         for output in outputs:
             match output:
                 case ScoreRequest():
@@ -545,15 +500,14 @@ class Runtime:
                     latency_ms = round((self.clock.monotonic() - received_s) * 1000, 1)
                     events.append(replace(output, alert=replace(output.alert, latency_ms=latency_ms)))
                 case ActionAnswer():
-                    waiting = self._actions.get(call.record.instance)
-                    if waiting:
-                        _, answer = waiting.popleft()
-                        if not answer.done():
-                            answer.set_result(output)
+                    answers.append(self.supervision.answered(call.record.instance, output))
                 case Noted():
                     _log.info("noted", extra={"call_id": call.record.call_id, "what": output.what})
         if events:
-            self._save(call, events)
+            self._save(call, events, answers)
+        else:
+            for tell in answers:
+                tell()
         call.status_due = True
         if call.session.state.ended and call.session.idle and not call.requests:
             if call.record.ended_ms is None:
@@ -564,7 +518,10 @@ class Runtime:
             call.folded = 0
             self._writer.add(Entry(snapshots=[call.snapshot()]))
 
-    def _save(self, call: LiveCall, events: list[AlertEvent], *, attempt: int = 0) -> None:
+    def _save(
+        self, call: LiveCall, events: list[AlertEvent], answers: Sequence[Callable[[], None]] = (), *, attempt: int = 0
+    ) -> None:
+        """Makes alert events durable, then tells everybody of them, and then those whose actions they answer."""
         tenant, instance = call.record.tenant, call.record.instance
         records = []
         level = call.session.state.book.peak.value
@@ -578,25 +535,35 @@ class Runtime:
             if isinstance(result, MamoriError):
                 # An alert that cannot be stored now is stored later; until then the floor says that something is wrong.
                 self._degrade(call.record.tenant, "storage")
-                self._loop.call_later(min(5.0, 0.2 * 2**attempt), self._resave, call, events, attempt + 1)
+                self._loop.call_later(min(5.0, 0.2 * 2**attempt), self._resave, call, events, answers, attempt + 1)
                 return
-            self._publish(tenant, instance, events, result.cursors)
+            self.publish(tenant, instance, events, result.cursors)
+            for tell in answers:
+                tell()
 
         entries = [(tenant, instance, event) for event in events]
         self._writer.add(Entry(alerts=entries, calls=records, done=done))
 
-    def _resave(self, call: LiveCall, events: list[AlertEvent], attempt: int) -> None:
-        self._save(call, events, attempt=attempt)
+    def _resave(
+        self, call: LiveCall, events: list[AlertEvent], answers: Sequence[Callable[[], None]], attempt: int
+    ) -> None:
+        self._save(call, events, answers, attempt=attempt)
 
-    def _publish(self, tenant: str, instance: str, events: list[AlertEvent], cursors: tuple[int | None, ...]) -> None:
+    def utc_ms(self) -> int:
+        """UTC, milliseconds since 1970."""
+        return self.clock.utc_ms()
+
+    def write(self, entry: Entry) -> None:
+        """Makes an entry durable."""
+        self._writer.add(entry)
+
+    def publish(self, tenant: str, instance: str, events: list[AlertEvent], cursors: tuple[int | None, ...]) -> None:
+        """Tells everybody of alert events that are durable; those without a cursor were told before."""
         for event, cursor in zip(events, cursors, strict=True):
             if cursor is None:
                 continue
             alert = event.alert
-            if alert.state is AlertState.SNOOZED:
-                self._snoozed[tenant, alert.alert_id] = (instance, alert.snoozed_until_ms)
-            else:
-                self._snoozed.pop((tenant, alert.alert_id), None)
+            self.supervision.changed(tenant, instance, alert)
             if event.type is AlertChange.RAISED and alert.latency_ms is not None:
                 self.observe("alert_latency_s", alert.latency_ms / 1000)
             self.observe("alerts", 1)
@@ -670,7 +637,7 @@ class Runtime:
         if self.calls.get(call.key) is call:
             del self.calls[call.key]
         self._timer_at.pop(id(call), None)
-        self._actions.pop(call.record.instance, None)
+        self.supervision.forget(call.record.instance)
 
     # Scores.
 
@@ -802,7 +769,7 @@ class Runtime:
             self._schedule(call)
             return
         call.timer_pending = True
-        self._input(call, TimerFired(offset_ms=due_ms))
+        self.add_input(call, TimerFired(offset_ms=due_ms))
 
     def _check_gap(self, call: LiveCall | None, key: tuple[str, str], now: float) -> None:
         if call is None:
@@ -830,16 +797,13 @@ class Runtime:
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(SWEEP_S)
-            now, now_ms = self.clock.monotonic(), self.clock.utc_ms()
+            now = self.clock.monotonic()
             for call in list(self.calls.values()):
                 self._check_feed(call, now)
                 if call.status_due and self.hub.wants_status:
                     call.status_due = False
                     self.hub.publish(self._status(call))
-            for (tenant, alert_id), (instance, until_ms) in list(self._snoozed.items()):
-                if until_ms <= now_ms:
-                    del self._snoozed[tenant, alert_id]
-                    await self._wake(tenant, instance, alert_id)
+            await self.supervision.sweep()
             if self._degraded and not self._unsaved:
                 self._restore_monitoring()
 
@@ -849,29 +813,10 @@ class Runtime:
             return
         if call.lost_at_s is not None and now >= call.lost_at_s and call.owner is None:
             call.lost_at_s = None
-            self._input(call, FeedLost(reason="disconnected"))
+            self.add_input(call, FeedLost(reason="disconnected"))
         if now - call.last_event_s >= self.limits.idle_end_s and not state.clock.on_hold:
             call.ending = True
-            self._input(call, CallEnded(offset_ms=state.clock.elapsed_ms, reason="idle"))
-
-    async def _wake(self, tenant: str, instance: str, alert_id: str) -> None:
-        found = await asyncio.to_thread(self.log.alert, tenant, alert_id)
-        if found is None:
-            return
-        call = self.calls.get((tenant, found[1].call_id))
-        if call is not None and call.record.instance == instance and not call.session.state.ended:
-            self._input(call, SnoozeOver(alert_id=alert_id))
-            return
-        event = life.wake(found[1], now_utc=utc_text(self.clock.utc_ms()))
-        if event is not None:
-            row = Row(
-                tenant=tenant,
-                instance=instance,
-                kind="snooze.over",
-                utc_ms=self.clock.utc_ms(),
-                value=SnoozeOver(alert_id=alert_id),
-            )
-            await self._store_event(tenant, instance, event, [row])
+            self.add_input(call, CallEnded(offset_ms=state.clock.elapsed_ms, reason="idle"))
 
     # Recovery.
 
@@ -919,10 +864,6 @@ class Runtime:
             if call.record.ended_ms is None:
                 self._retire(call)
             return
-        for alert in call.session.state.book.current.values():
-            if alert.state is AlertState.SNOOZED:
-                key = (call.record.tenant, alert.alert_id)
-                self._snoozed[key] = (call.record.instance, alert.snoozed_until_ms)
         if call.session.state.caller_key and call.session.state.earlier is None:
             self._look_up(call)
         self._schedule(call)

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from server.errors import SetupError
+from server.routing import RoutingTable
 
 MIN_KEY_BYTES: Final = 32
 _LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
@@ -72,6 +73,14 @@ class Settings(BaseSettings):
     )
     link_listen: str = Field("", description="https template to listen in; {call_id}, {agent_id} are filled in.")
     link_takeover: str = Field("", description="https template to take a call over.")
+    routing: RoutingTable = Field(
+        RoutingTable(),
+        description="Table: who is called for the alerts of a queue, and who next; see docs/delivery.md.",
+    )
+    loud_alerts: int = Field(
+        12, ge=1, description="Alerts below `escalate` that may be loud for one supervisor within `loud_window_s`."
+    )
+    loud_window_s: float = Field(600, gt=0, description="Seconds over which loud alerts are counted.")
     nats: str | None = Field(None, description="NATS address; reserved for the cluster engine.")
     database: str | None = Field(None, description="PostgreSQL address; reserved for the cluster engine.")
 

@@ -13,6 +13,7 @@ import msgspec
 
 from detector.events import (
     AgentHelp,
+    AlertUnattended,
     CallAlive,
     CallAnswered,
     CallChanged,
@@ -61,6 +62,7 @@ KINDS: Final[dict[str, type[Any]]] = {
     "segment.redacted": SegmentRedacted,
     "action": SupervisorAction,
     "snooze.over": SnoozeOver,
+    "alert.unattended": AlertUnattended,
     "score": ScoreResult,
     "unscored": Unscored,
     "tombstone": Tombstone,

@@ -112,6 +112,10 @@ class EmbeddedLog:
         """Alerts, newest first."""
         return self._state.alerts(tenant, open_only=open_only, limit=limit, call_id=call_id)
 
+    def waiting_alerts(self, *, since_ms: int) -> list[tuple[str, str, Alert]]:
+        """Open and snoozed alerts of all tenants, as (tenant, instance, alert)."""
+        return self._state.waiting_alerts(since_ms=since_ms)
+
     def stream(self, tenant: str, *, after: int, limit: int = 1000) -> list[StreamEntry]:
         """Alert events behind a cursor."""
         return self._state.stream(tenant, after=after, limit=limit)

@@ -187,6 +187,9 @@ class Log(Protocol):
     ) -> list[Alert]:
         """Alerts, newest first."""
 
+    def waiting_alerts(self, *, since_ms: int) -> list[tuple[str, str, Alert]]:
+        """Open and snoozed alerts of all tenants raised since a UTC time, as (tenant, instance, alert)."""
+
     def stream(self, tenant: str, *, after: int, limit: int = 1000) -> list[StreamEntry]:
         """Alert events after a cursor, in order."""
 

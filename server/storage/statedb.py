@@ -16,7 +16,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy.dialects import sqlite
 
-from detector.alerts import CLOSED, Alert, AlertEvent
+from detector.alerts import CLOSED, Alert, AlertEvent, AlertState
 from detector.events import EarlierComplaint
 from detector.replaying import parse_utc_ms
 from server.storage import ledger as ledger_table
@@ -199,6 +199,12 @@ class StateDatabase:
         with self.engine.connect() as connection:
             return [_call(row) for row in connection.execute(query)]
 
+    def queues(self) -> list[tuple[str, str]]:
+        """The queues of all calls that are known, as (tenant, queue)."""
+        with self.engine.connect() as connection:
+            found = connection.execute(sa.select(CALLS.c.tenant, CALLS.c.queue).distinct())
+            return sorted((row.tenant, row.queue) for row in found if row.queue)
+
     def alert(self, tenant: str, alert_id: str) -> tuple[str, Alert] | None:
         """An alert and its call instance."""
         query = sa.select(ALERTS.c.instance, ALERTS.c.body).where(
@@ -217,6 +223,14 @@ class StateDatabase:
             query = query.where(ALERTS.c.call_id == call_id)
         with self.engine.connect() as connection:
             return [_ALERT.decode(row.body) for row in connection.execute(query.limit(limit))]
+
+    def waiting_alerts(self, *, since_ms: int) -> list[tuple[str, str, Alert]]:
+        """Open and snoozed alerts of all tenants, as (tenant, instance, alert)."""
+        query = sa.select(ALERTS.c.tenant, ALERTS.c.instance, ALERTS.c.body).where(
+            ALERTS.c.state.in_((AlertState.OPEN.value, AlertState.SNOOZED.value)), ALERTS.c.raised_ms >= since_ms
+        )
+        with self.engine.connect() as connection:
+            return [(row.tenant, row.instance, _ALERT.decode(row.body)) for row in connection.execute(query)]
 
     def stream(self, tenant: str, *, after: int, limit: int) -> list[StreamEntry]:
         """Alert events behind a cursor."""

@@ -29,6 +29,7 @@ CALLS: Final = sa.Table(
     sa.Column("monitoring", sa.String(32), nullable=False),
     sa.Index("calls_by_id", "tenant", "call_id", "started_ms"),
     sa.Index("calls_open", "ended_ms"),
+    sa.Index("calls_reported", "tenant", "started_ms", "queue", "level", "agent_id", "talk_ms"),
 )
 
 ALERT_EVENTS: Final = sa.Table(
@@ -65,7 +66,10 @@ ALERTS: Final = sa.Table(
     sa.Column("acknowledged_ms", sa.BigInteger),
     sa.Column("body", sa.LargeBinary, nullable=False),
     sa.Index("alerts_by_state", "tenant", "state", "raised_ms"),
-    sa.Index("alerts_by_time", "tenant", "raised_ms"),
+    sa.Index(
+        "alerts_reported",
+        *("tenant", "raised_ms", "state", "kind", "level", "queue", "labels", "outcome", "acknowledged_ms", "agent_id"),
+    ),
     sa.Index("alerts_by_call", "tenant", "call_id"),
 )
 

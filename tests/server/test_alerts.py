@@ -126,6 +126,7 @@ async def test_server_sent_events_resume_by_last_event_id(server):
         client.stream("GET", "/v1/alerts/stream", headers={"Last-Event-ID": "1"}) as response,
     ):
         lines = response.aiter_lines()
+        assert [await anext(lines) for _ in range(2)] == ["retry: 1000", ""]
         found = [await anext(lines) for _ in range(3)]
     assert found[0] == "id: 2"
     assert found[1] == "event: alert.raised"
