@@ -63,6 +63,11 @@ def speaks_of_self_harm(text: str, language: str) -> bool:
     return _SELF_HARM.get(language, _SELF_HARM["en"]).search(text) is not None
 
 
+def sounds_grave(text: str, language: str) -> bool:
+    """Whether a text has words of life and body, crime or stalking: worth a look by the classifier, nothing more."""
+    return endangers_life(text, language) or announces_crime(text, language) or is_stalking(text, language)
+
+
 def endangers_life(text: str, language: str) -> bool:
     """Whether a threat is to life or body."""
     return _LIFE_OR_BODY.get(language, _LIFE_OR_BODY["en"]).search(text) is not None

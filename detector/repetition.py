@@ -22,6 +22,8 @@ from detector.rules import RepetitionRules
 from detector.text import (
     announces_hold,
     apologises,
+    changes_subject,
+    insists,
     is_backchannel,
     is_question,
     mostly_digits,
@@ -78,6 +80,8 @@ class Topic:
         answered: whether an answer came after the last raising.
         answer, answer_segment_id: that answer's words and segment.
         retold: whether the next raising tells a new agent, and therefore does not count.
+        after_answer: whether it came up after an answer to an earlier complaint: should the two turn out to be one, that
+            was a raising.
     """
 
     centre: bytes
@@ -87,6 +91,7 @@ class Topic:
     answer: str = ""
     answer_segment_id: str = ""
     retold: bool = False
+    after_answer: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -166,7 +171,7 @@ class Repetition:
             language: `ja` or `en`.
             at_ms: media time.
             embedding: little-endian float16, unit length, or empty for the lexical stand-in.
-            complains: 0 to 1, how sure the classifier is that it complains or abuses.
+            complains: 0 to 1, how sure the classifier is that it complains or demands.
             rules: thresholds of similarity.
 
         Returns:
@@ -176,14 +181,17 @@ class Repetition:
             return None
         again = says_again(text, language)
         vector = to_vector(embedding) if embedding else hashed_vector(text, language)
-        topic, similarity = self._nearest(vector)
-        threshold = rules.similarity_said_again if again else rules.similarity
-        if topic is None or similarity < threshold:
-            if complains >= 0.5:
+        needed = self._needed(text, language, rules)
+        near = self._near(vector, needed)
+        if not near:
+            if complains >= rules.complaint_score:
                 self._open(vector, unit_id, segment_id, at_ms, text)
             return None
-        if complains < 0.5 and not again:
+        if complains < rules.complaint_score and not again:
             return None
+        topic = near[0]
+        for other in near[1:]:
+            self._merge(topic, other)
         _lean(topic, vector)
         if not topic.answered or (self.agent_asked and not again):
             return None
@@ -203,21 +211,43 @@ class Repetition:
                 answer_segment_id=topic.answer_segment_id,
             )
         )
-        if len(topic.kept) > MAX_RAISINGS:
-            del topic.kept[1]
+        _trim(topic)
         return topic
 
-    def _nearest(self, vector: Vector) -> tuple[Topic | None, float]:
-        best: Topic | None = None
-        similarity = -1.0
-        for topic in self.topics:
+    def _needed(self, text: str, language: str, rules: RepetitionRules) -> float:
+        """The similarity that it takes: less from one who insists, more from one who says that it is another matter."""
+        if changes_subject(text, language):
+            return rules.similarity_other_matter
+        if says_again(text, language) or insists(text, language):
+            return rules.similarity_said_again
+        return rules.similarity
+
+    def _near(self, vector: Vector, needed: float) -> list[Topic]:
+        """The topics at least so similar, nearest first."""
+        found = []
+        for index, topic in enumerate(self.topics):
             centre = np.frombuffer(topic.centre, dtype="<f4")
-            if centre.shape != vector.shape:
-                continue
-            cosine = float(centre @ vector)
-            if cosine > similarity:
-                best, similarity = topic, cosine
-        return best, similarity
+            if centre.shape == vector.shape and (cosine := float(centre @ vector)) >= needed:
+                found.append((-cosine, index, topic))
+        return [topic for _, _, topic in sorted(found, key=lambda item: item[:2])]
+
+    def _merge(self, topic: Topic, other: Topic) -> None:
+        """Two topics turn out to be one complaint: what was raised under either name was raised of both."""
+        first, second = sorted((topic, other), key=lambda item: item.kept[0].at_ms)
+        shift = first.raisings - (0 if second.after_answer else 1)
+        kept = [*first.kept, *(replace(item, number=item.number + shift) for item in second.kept)]
+        mixed = (
+            np.frombuffer(topic.centre, dtype="<f4") * topic.raisings
+            + np.frombuffer(other.centre, dtype="<f4") * other.raisings
+        )
+        topic.centre = (mixed / max(float(np.linalg.norm(mixed)), 1e-9)).astype("<f4").tobytes()
+        topic.raisings = second.raisings + shift
+        topic.kept = sorted(kept, key=lambda item: (item.at_ms, item.number))
+        topic.after_answer = first.after_answer
+        topic.answered = topic.answered and other.answered
+        topic.retold = topic.retold and other.retold
+        _trim(topic)
+        self.topics.remove(other)
 
     def _open(self, vector: Vector, unit_id: str, segment_id: str, at_ms: int, text: str) -> None:
         if len(self.topics) >= MAX_TOPICS:
@@ -225,9 +255,15 @@ class Repetition:
         self.topics.append(
             Topic(
                 centre=vector.astype("<f4").tobytes(),
+                after_answer=any(topic.answered for topic in self.topics),
                 kept=[Raising(number=1, unit_id=unit_id, segment_id=segment_id, at_ms=at_ms, text=text)],
             )
         )
+
+
+def _trim(topic: Topic) -> None:
+    """Keeps the first raising and the last ones."""
+    del topic.kept[1 : 1 + max(0, len(topic.kept) - MAX_RAISINGS)]
 
 
 def _lean(topic: Topic, vector: Vector) -> None:

@@ -69,7 +69,7 @@ class PartialRules:
     """Provisional alerts; the fields are those of `[partials]`."""
 
     labels: tuple[str, ...] = ("threat", "intrusion", "sexual")
-    score: float = 0.92
+    score: float = 0.80
     confirm_within_s: float = 5
 
 
@@ -82,7 +82,9 @@ class RepetitionRules:
     escalate: int = 5
     with_abuse: Level = Level.ESCALATE
     similarity: float = 0.52
-    similarity_said_again: float = 0.40
+    similarity_said_again: float = 0.38
+    similarity_other_matter: float = 0.70
+    complaint_score: float = 0.30
     earlier_calls: int = 2
     ledger_days: int = 7
     ledger_similarity: float = 0.62
@@ -314,6 +316,8 @@ class _Reader:
             ("partials", "score", rules.partials.score),
             ("repetition", "similarity", rules.repetition.similarity),
             ("repetition", "similarity_said_again", rules.repetition.similarity_said_again),
+            ("repetition", "similarity_other_matter", rules.repetition.similarity_other_matter),
+            ("repetition", "complaint_score", rules.repetition.complaint_score),
             ("repetition", "ledger_similarity", rules.repetition.ledger_similarity),
             ("overlong", "deadlock_share", rules.overlong.deadlock_share),
             ("distress", "self_harm_score", rules.distress.self_harm_score),

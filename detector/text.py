@@ -80,6 +80,31 @@ _AGAIN: Final = {
     ),
 }
 
+_INSISTS: Final = {
+    "ja": re.compile(
+        r"だから|じゃなくて|(って|と)言って(る|い|ん)|納得(いか|でき|し)|何度でも|何時間でも|なんか(意味|いら|どうでも)|"
+        r"じゃ(止ま|直ら|足り|困|だめ|駄目|意味|話に)|いいから|それでも|でも(さ|ね|、|$)|とにかく|結局|聞いて(る|い|ます|ん)|"
+        r"(切り|切ら|引き下がり|諦め|あきらめ)ません|そうじゃな|関係な"
+    ),
+    "en": re.compile(
+        r"\bi said\b|\bi('m| am) not (having|accepting|asking|hanging|leaving|interested)\b|\b(no|look),? (listen|but)\b|"
+        r"\b(does|did|do)(n't| not)? (nothing|help|matter|change|make)\b|\bwon't (stop|help|fix|do|cut|change)\b|"
+        r"\bjust (give|refund|move|put|send|fix|change|do|pay|cancel)\b|\bi don'?t (want|care|need|accept)\b|\bnot good enough\b|"
+        r"\b(that|this)('s| is)? (not|isn't|doesn't)\b.{0,24}\b(point|asked|answer|change|help|fix)|\bthe fact (is|remains)\b|"
+        r"\bstill\b|\beither way\b|\bregardless\b",
+        re.IGNORECASE,
+    ),
+}
+_OTHER_MATTER: Final = {
+    "ja": re.compile(
+        r"^(あの、?)?(あと|それと|あともう|もう一つ|もうひとつ|ついでに|別の|別件|ほかに|他に)|別件|別の(話|件)|もう(一つ|ひとつ)"
+    ),
+    "en": re.compile(
+        r"^\W*(and |oh,? |right,? )?(also|another (thing|matter|question)|one more thing|while i('m| am) (on|here)|separately)\b|"
+        r"\banother (thing|matter)\b|\bsomething else\b|\bunrelated\b",
+        re.IGNORECASE,
+    ),
+}
 _TAKES_OVER: Final = {
     "ja": re.compile(r"お?電話(を)?(代わ|替わ|変わ|かわ)り(まし|いたしまし)た|引き継ぎました|代わりまして"),
     "en": re.compile(
@@ -157,6 +182,16 @@ def is_operators_sentence(text: str, language: str) -> bool:
     """Whether a whole sentence is one that operators say and callers do not: stricter than `speaks_like_an_agent`."""
     bare = text.strip().rstrip("。.!！?？ 　")
     return _pattern(_OPERATORS_SENTENCE, language).fullmatch(bare) is not None
+
+
+def insists(text: str, language: str) -> bool:
+    """Whether the speaker stands by what was said against an answer (「だから」, 「じゃなくて」, "I don't want")."""
+    return _pattern(_INSISTS, language).search(text) is not None
+
+
+def changes_subject(text: str, language: str) -> bool:
+    """Whether the speaker announces another matter (「あともう一つ」, "another thing")."""
+    return _pattern(_OTHER_MATTER, language).search(text.strip()) is not None
 
 
 def says_again(text: str, language: str) -> bool:

@@ -80,7 +80,7 @@ def customer_said(state: CallState, unit: Unit, answer: ScoreResult | None, rule
     if state.repetition.holds(unit.unit_id):
         return
     scores = answer.scores if answer is not None else {}
-    complains = max((scores.get(label, 0.0) for label in (*HARASSMENT_LABELS, "complaint")), default=0.0)
+    complains = max(scores.get("complaint", 0.0), scores.get("excessive_demand", 0.0))
     state.repetition.customer_spoke(
         unit_id=unit.unit_id,
         segment_id=unit.pieces[-1].segment_id,

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from fastapi import FastAPI
 from starlette.staticfiles import StaticFiles
 
+from detector.gravity import sounds_grave
 from detector.playbook import Playbook, PlaybookError, default_playbook, parse_playbook
 from detector.rules import Rules, RulesError, default_rules, parse_rules
 from detector.scoring import Scorer
@@ -72,11 +73,11 @@ def read_playbook(path: Path | None) -> Playbook:
 
 
 def partial_gate() -> Callable[[str, str], bool]:
-    """Says by the lexicon whether a partial is worth scoring: one of the gravest words is in it."""
+    """Says by the words alone whether a partial is worth scoring: something of the gravest kinds may be in it."""
     lexicon = load_lexicon()
 
     def gate(text: str, language: str) -> bool:
-        return bool(lexicon.gravest_hint(text, language))
+        return sounds_grave(text, language) or bool(lexicon.gravest_hint(text, language))
 
     return gate
 

@@ -22,3 +22,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             for name in mark.args:
                 if not _PRESENT[name]() and os.environ.get("MAMORI_REQUIRE") != "all":
                     item.add_marker(pytest.mark.skip(reason=f"{name} is not installed"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--update-golden",
+        nargs="?",
+        const="alerts",
+        default="",
+        choices=("alerts", "scores"),
+        help="write the golden alerts anew; `scores`: with the bundled classifier's answers of today",
+    )

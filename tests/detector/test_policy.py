@@ -161,3 +161,55 @@ def test_a_candidate_with_other_limits_decides_otherwise():
         call.say("C", ROUND, gap=4)
         call.say("A", ANSWER)
     assert call.level("repetition") == "warning"
+
+
+def test_an_insult_alone_is_no_round():
+    call = Call()
+    for _ in range(4):
+        call.say("C", "バカじゃないのか、返事をしろ返事を", gap=4)
+        call.say("A", ANSWER)
+    assert call.session.state.repetition.rounds == 0
+
+
+def embedded(call: Call, words: str, vector: list[float]) -> None:
+    """A complaint with an embedding of the test's choice."""
+    import struct
+
+    call.say("C", words, gap=4)
+    norm = sum(value * value for value in vector) ** 0.5
+    call.give(
+        ScoreResult(
+            request_id=call.requests[-1].request_id,
+            scores={"complaint": 0.9},
+            embedding=struct.pack(f"<{len(vector)}e", *(value / norm for value in vector)),
+        )
+    )
+
+
+class TestTopicsThatTurnOutToBeOne:
+    def call(self, *, answered: bool) -> Call:
+        call = Call(hold_scores=True)
+        embedded(call, "水道代が倍になっているのはおかしいです", [1, 0, 0])
+        if answered:
+            call.say("A", ANSWER)
+        embedded(call, "二人暮らしでこんな金額は払えません", [0, 1, 0])
+        call.say("A", ANSWER)
+        assert len(call.session.state.repetition.topics) == 2
+        embedded(call, "請求の金額を訂正してもらえませんか", [1, 1, 0])
+        return call
+
+    def test_both_wordings_count_as_rounds(self):
+        state = self.call(answered=True).session.state
+        assert [topic.raisings for topic in state.repetition.topics] == [3]
+        assert [kept.number for kept in state.repetition.topics[0].kept] == [1, 2, 3]
+
+    def test_but_not_two_in_one_breath(self):
+        state = self.call(answered=False).session.state
+        assert [topic.raisings for topic in state.repetition.topics] == [2]
+
+    def test_another_matter_takes_more_likeness(self):
+        call = Call(hold_scores=True)
+        embedded(call, "水道代が倍になっているのはおかしいです", [1, 0, 0])
+        call.say("A", ANSWER)
+        embedded(call, "あともう一つ、検針の人の態度が悪かったんです", [0.65, 0.76, 0])
+        assert [topic.raisings for topic in call.session.state.repetition.topics] == [1, 1]
