@@ -15,10 +15,10 @@ from pathlib import Path
 from detector.events import CallStarted, Segment
 from detector.labels import Speaker
 from detector.playbook import default_playbook
-from detector.rules import default_rules
 from detector.scoring import ScoreRequest, ScoreResult
 from models.engine import Engine
 from server.hub import Hub
+from server.rulebook import open_rulebook
 from server.runtime import Limits, Runtime, SystemClock
 from server.storage.embedded import EmbeddedLog
 from server.storage.port import Batch, CallRecord, Row
@@ -75,7 +75,7 @@ async def restore(folder: Path) -> tuple[float, float, int]:
         log = EmbeddedLog(folder)
         engine = Engine(Silent())
         runtime = Runtime(
-            log=log, engine=engine, hub=Hub(), rules=default_rules(), playbook=default_playbook(),
+            log=log, engine=engine, hub=Hub(), rulebook=open_rulebook(folder, None), playbook=default_playbook(),
             clock=SystemClock(), limits=Limits(max_calls=1_000_000),
         )  # fmt: skip
         began_s = time.monotonic()

@@ -55,13 +55,17 @@ class Desk:
         for finding in combined(findings, rules.combine, state.book):
             self._settle(state, rules, finding, out)
 
-    def cry_for_help(self, state: CallState, rules: Rules, out: list[Output]) -> None:
-        """Settles distress alone and at once, whatever else waits for its score."""
-        self._settle(state, rules, distress_finding(state, rules, self.playbook), out)
+    def cry_for_help(self, state: CallState, rules: Rules, out: list[Output], *, at_ms: int) -> None:
+        """Settles distress alone and at once, whatever else waits for its score.
 
-    def settle_abuse(self, state: CallState, rules: Rules, out: list[Output]) -> None:
-        """Settles abuse alone: what a partial says does not wait for the rest of the call."""
-        self._settle(state, rules, abuse_finding(state, rules, self.playbook, gone="no_final"), out)
+        Args:
+            at_ms: media time of the cry, which the judged talk may not have reached yet.
+        """
+        self._settle(state, rules, distress_finding(state, rules, self.playbook), out, at_ms=at_ms)
+
+    def settle_abuse(self, state: CallState, rules: Rules, out: list[Output], *, at_ms: int) -> None:
+        """Settles abuse alone: what a partial says at `at_ms` does not wait for the rest of the call."""
+        self._settle(state, rules, abuse_finding(state, rules, self.playbook, gone="no_final"), out, at_ms=at_ms)
 
     def end(self, state: CallState, rules: Rules, out: list[Output]) -> None:
         """The call is over."""
@@ -94,26 +98,27 @@ class Desk:
             state.book.record(event)
             out.append(event)
 
-    def _settle(self, state: CallState, rules: Rules, finding: Finding, out: list[Output]) -> None:
+    def _settle(self, state: CallState, rules: Rules, finding: Finding, out: list[Output], *, at_ms: int = 0) -> None:
         if finding.level is Level.NONE and finding.kind not in state.book.current:
             return
         if state.book.holds_back(finding, state.clock.elapsed_ms):
             if state.book.note_held(finding.kind):
                 out.append(Noted(what="cooling_down", detail={"kind": finding.kind.value}))
             return
-        event = state.book.settle(finding, self._moment(state, rules))
+        event = state.book.settle(finding, self._moment(state, rules, at_ms))
         if event is not None:
             out.append(event)
 
-    def _moment(self, state: CallState, rules: Rules) -> Moment:
+    def _moment(self, state: CallState, rules: Rules, at_ms: int = 0) -> Moment:
+        now_ms = max(state.clock.elapsed_ms, at_ms)
         return Moment(
             utc=utc_text(self.utc_ms),
-            media_ms=state.clock.elapsed_ms,
+            media_ms=now_ms,
             call=CallSummary(
                 queue=state.queue,
                 agent_id=state.agent_id,
                 language=state.language,
-                elapsed_ms=state.clock.elapsed_ms,
+                elapsed_ms=now_ms,
                 talk_ms=state.clock.talk_ms,
                 rounds=state.repetition.rounds,
                 earlier_calls=state.earlier_calls,

@@ -198,6 +198,7 @@ class ContextSet:
 
     Args:
         rules_version: the rules that this call keeps to its end.
+        rules_digest: names the very text of those rules, whatever their version says; empty when unknown.
         model_version: the classifier at the call's start.
         earlier_calls: calls of this caller with the same complaint within the ledger's window, 0 or more, where the
             sender knows their number; the ledger itself sends `earlier` and leaves the comparison to the fold.
@@ -206,6 +207,7 @@ class ContextSet:
 
     rules_version: str = ""
     model_version: str = ""
+    rules_digest: str = ""
     earlier_calls: int = 0
     earlier: tuple[EarlierComplaint, ...] = ()
 

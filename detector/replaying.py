@@ -16,7 +16,7 @@ from detector.events import CallEnded, CallEvent, CallStarted, Input, Segment, T
 from detector.playbook import Playbook
 from detector.rules import Rules
 from detector.scoring import ScoreRequest, ScoreResult, Unscored
-from detector.session import CallSession, never
+from detector.session import CallSession, never, no_other_rules
 
 Score = Callable[[Sequence[ScoreRequest]], Sequence[ScoreResult | Unscored]]
 
@@ -67,6 +67,7 @@ class Replay:
         score: answers a batch of requests in order.
         gate: says whether a partial is worth scoring.
         tenant: part of the alert ids.
+        rulebook: finds the rules that stored calls began with.
 
     Example:
         >>> from detector.playbook import default_playbook
@@ -84,12 +85,14 @@ class Replay:
         score: Score,
         gate: Callable[[str, str], bool] = never,
         tenant: str = "default",
+        rulebook: Callable[[str], Rules | None] = no_other_rules,
     ) -> None:
         self._rules = rules
         self._playbook = playbook
         self._score = score
         self._gate = gate
         self._tenant = tenant
+        self._rulebook = rulebook
         self._instances: dict[str, int] = {}
         self.calls: dict[str, ReplayedCall] = {}
 
@@ -105,6 +108,26 @@ class Replay:
         if at_ms is not None:
             yield from self._timers(call, call.session.corrected_ms(at_ms))
         yield from self._fold(call, event.body)
+
+    def restore(self, call_id: str, *, instance: str, started_ms: int) -> ReplayedCall:
+        """Begins a stored call under its own instance, so that its alerts get the ids that they once had.
+
+        Args:
+            instance: as stored.
+            started_ms: UTC milliseconds since 1970 of media time 0.
+        """
+        call = ReplayedCall(session=self._session(call_id, instance), started_ms=started_ms)
+        self.calls[call_id] = call
+        return call
+
+    def feed_stored(self, call: ReplayedCall, item: Input) -> Iterator[AlertEvent]:
+        """Folds an input out of a call's log; timers and scores are passed over, for a replay makes its own."""
+        if isinstance(item, TimerFired | ScoreResult | Unscored):
+            return
+        at_ms = item.start_ms if isinstance(item, Segment) else media_time_ms(item)
+        if at_ms is not None:
+            yield from self._timers(call, call.session.corrected_ms(at_ms))
+        yield from self._fold(call, item)
 
     def finish(self) -> Iterator[AlertEvent]:
         """Ends the calls whose end never came, at their last media time."""
@@ -122,17 +145,21 @@ class Replay:
     def _open(self, event: CallEvent) -> ReplayedCall:
         ordinal = self._instances.get(event.call_id, 0)
         self._instances[event.call_id] = ordinal + 1
-        session = CallSession(
-            tenant=self._tenant,
-            call_id=event.call_id,
-            instance=f"{event.call_id}@{ordinal}",
-            rules=self._rules,
-            playbook=self._playbook,
-            gate=self._gate,
-        )
+        session = self._session(event.call_id, f"{event.call_id}@{ordinal}")
         call = ReplayedCall(session=session, started_ms=parse_utc_ms(event.at) if event.at else 0)
         self.calls[event.call_id] = call
         return call
+
+    def _session(self, call_id: str, instance: str) -> CallSession:
+        return CallSession(
+            tenant=self._tenant,
+            call_id=call_id,
+            instance=instance,
+            rules=self._rules,
+            playbook=self._playbook,
+            gate=self._gate,
+            rulebook=self._rulebook,
+        )
 
     def _timers(self, call: ReplayedCall, at_ms: int) -> Iterator[AlertEvent]:
         if call.session.state.timeline.began_ms is None:

@@ -72,6 +72,11 @@ def never(_text: str, _language: str) -> bool:
     return False
 
 
+def no_other_rules(_digest: str) -> Rules | None:
+    """A rulebook that knows no rules but the house's own."""
+    return None
+
+
 @dataclass(slots=True, kw_only=True)
 class _Said:
     """Finals whose scores may be missing yet; `again` marks those judged anew after a swap."""
@@ -101,6 +106,7 @@ class CallSession:
         rules: of the house; those of the call's queue apply.
         playbook: of the house.
         gate: says whether a partial is worth scoring: `(text, language) -> bool`; by default none is.
+        rulebook: finds the rules that a call began with by their digest, or None; `rules` stand in for what is gone.
         state: to go on from a snapshot.
 
     Example:
@@ -121,6 +127,7 @@ class CallSession:
         rules: Rules,
         playbook: Playbook,
         gate: Callable[[str, str], bool] = never,
+        rulebook: Callable[[str], Rules | None] = no_other_rules,
         state: CallState | None = None,
     ) -> None:
         self.tenant = tenant
@@ -130,12 +137,14 @@ class CallSession:
         self._house = rules
         self._desk = Desk(tenant=tenant, call_id=call_id, instance=instance, playbook=playbook)
         self._gate = gate
+        self._rulebook = rulebook
         self._flight = _InFlight()
 
     @property
     def rules(self) -> Rules:
         """The rules in force: those of the call's queue."""
-        return self._house.for_queue(self.state.queue)
+        house = self._rulebook(self.state.rules_digest) if self.state.rules_digest else None
+        return (house or self._house).for_queue(self.state.queue)
 
     @property
     def idle(self) -> bool:
@@ -184,9 +193,10 @@ class CallSession:
             case SnoozeOver() | AlertUnattended():
                 desk.remind(state, item, out)
             case AgentHelp():
-                state.clock.advance(item.offset_ms)
+                # Raised before all that waits for a score; time itself passes in its turn.
                 state.distress.add("help", item.offset_ms)
-                desk.cry_for_help(state, self.rules, out)
+                desk.cry_for_help(state, self.rules, out, at_ms=item.offset_ms)
+                self._flight.queue.append(item)
             case Segment() if not item.is_final:
                 self._partial(item, out)
             case Segment():
@@ -290,6 +300,8 @@ class CallSession:
         if partial is not None and partial.speaker is Speaker.AGENT:
             # Who speaks is not silent, though the final of it comes later.
             state.distress.operator_heard_ms = max(state.distress.operator_heard_ms, partial.end_ms)
+        if partial is not None:
+            self._await_final(partial)
         if (
             partial is None
             or partial.speaker is Speaker.AGENT
@@ -345,8 +357,7 @@ class CallSession:
             return
         state.provisional = incident
         state.model_version = item.model_version or state.model_version
-        state.clock.advance(partial.end_ms)
-        self._desk.settle_abuse(state, self.rules, out)
+        self._desk.settle_abuse(state, self.rules, out, at_ms=partial.end_ms)
 
     # What is decided, in the order of the talk.
 
@@ -389,6 +400,7 @@ class CallSession:
                 state.monitoring.incomplete = "gap"
             case ContextSet():
                 state.rules_version = item.rules_version or state.rules_version
+                state.rules_digest = item.rules_digest or state.rules_digest
                 state.model_version = item.model_version or state.model_version
                 state.earlier_calls = max(state.earlier_calls, item.earlier_calls)
                 if item.earlier:
@@ -397,7 +409,7 @@ class CallSession:
             case CallEnded():
                 self._end(item, out)
                 return
-            case CallAlive() | TimerFired():
+            case CallAlive() | TimerFired() | AgentHelp():
                 pass
         self._settle(out, gone="no_final")
 
@@ -409,11 +421,11 @@ class CallSession:
         state = self.state
         if state.ended or at_ms <= state.clock.elapsed_ms:
             return
-        provisional = state.provisional
-        state.clock.advance(at_ms)
-        fall_due(state, self.rules)
-        if provisional is not None and state.provisional is None:
+        while (due_ms := next_timer_ms(state, self.rules)) is not None and due_ms <= at_ms:
+            state.clock.advance(due_ms)
+            fall_due(state, self.rules)
             self._settle(out, gone="no_final")
+        state.clock.advance(at_ms)
 
     def _change(self, item: CallChanged) -> None:
         state = self.state
@@ -442,6 +454,9 @@ class CallSession:
         if said.segment is not None:
             self._pass_time(said.segment.start_ms, out)
             utterances.heard(state, said.segment)
+            self._await_final(said.segment)
+            self._pass_time(said.segment.end_ms, out)
+            utterances.asked_to_wait(state, said.segment)
         for unit in said.units:
             answer = self._flight.wanted.pop(unit.request_id, None)
             if isinstance(answer, Unscored):
@@ -459,6 +474,12 @@ class CallSession:
             drop_stale_partial(state, rules)
         gone = "speakers_swapped" if said.again else "echo" if said.withdrawn else "final_differs"
         self._settle(out, gone=gone)
+
+    def _await_final(self, segment: Segment) -> None:
+        """What is still being said cannot be missing yet."""
+        provisional = self.state.provisional
+        if provisional is not None and provisional.segment_id == segment.segment_id:
+            self.state.provisional = replace(provisional, at_ms=max(provisional.at_ms, segment.end_ms))
 
     def _unscored(self, answer: Unscored) -> None:
         self.state.unscored += 1

@@ -15,7 +15,7 @@ from detector.speakers import SpeakerWatch
 from detector.timeline import Timeline
 from detector.transcript import Transcript
 
-FOLD_VERSION: Final = 2
+FOLD_VERSION: Final = 3
 """Grows when this data or the fold changes its meaning: an older snapshot is then rebuilt from the log."""
 
 
@@ -118,6 +118,7 @@ class CallState:
     direction: str = "inbound"
     caller_key: str = ""
     rules_version: str = ""
+    rules_digest: str = ""
     model_version: str = ""
     earlier_calls: int = 0
     earlier: list[EarlierComplaint] | None = None

@@ -24,20 +24,37 @@ _MASKED: Final = re.compile(r"\*{2,}|\b[a-z]\*+[a-z]?\b|[○●〇×]{2,}", re.I
 
 
 def heard(state: CallState, segment: Segment) -> None:
-    """Somebody spoke: the feed is alive, the clock runs, the operator may have asked the caller to wait."""
+    """Somebody began to speak: the feed is alive, talk time runs."""
     speaker, watch = segment.speaker, state.monitoring
     if speaker not in watch.heard:
         watch.heard.append(speaker)
     watch.last_speech_ms = max(watch.last_speech_ms, segment.end_ms)
+    _silence_was_none(state, segment)
     if watch.lost in ("silence", "disconnected") or (watch.lost == "one_speaker" and len(watch.heard) > 1):
         watch.lost = ""
-    state.clock.spoke(segment.start_ms, segment.end_ms)
+    state.clock.spoke(segment.start_ms, segment.start_ms)
     if speaker is not Speaker.CUSTOMER:
         # Where nobody says who speaks, talk begins with the first words.
         state.clock.answer(segment.start_ms)
-    if speaker is Speaker.AGENT and announces_hold(segment.text, segment.language or state.language):
+
+
+def _silence_was_none(state: CallState, segment: Segment) -> None:
+    """Who was taken for silent until their final came was not; nobody answers while the caller speaks."""
+    distress = state.distress
+    if segment.speaker is Speaker.AGENT and distress.silent_since_ms is not None:
+        distress.silent_since_ms = None
+    elif distress.silent_since_ms is not None:
+        distress.silent_since_ms = max(distress.silent_since_ms, segment.end_ms)
+    if "silence_after_abuse" in distress.causes:
+        found_ms = distress.cause_at_ms[distress.causes.index("silence_after_abuse")]
+        if segment.start_ms < found_ms:
+            distress.remove("silence_after_abuse")
+
+
+def asked_to_wait(state: CallState, segment: Segment) -> None:
+    """The operator may have asked the caller to hold, by the end of what was said."""
+    if segment.speaker is Speaker.AGENT and announces_hold(segment.text, segment.language or state.language):
         state.clock.announce_hold(segment.end_ms)
-        state.distress.silent_since_ms = None
 
 
 def agent_said(state: CallState, unit: Unit, answer: ScoreResult | None, rules: Rules, *, again: bool) -> None:

@@ -34,6 +34,7 @@ from server.ingest import IngestEndpoint
 from server.keys import house_key
 from server.metrics import Metrics
 from server.routing import warn_unrouted
+from server.rulebook import open_rulebook
 from server.runtime import Limits, Runtime, SystemClock
 from server.settings import Settings
 from server.sockets import Receive, Scope, Send, headers_of
@@ -192,7 +193,7 @@ def create_app(settings: Settings, *, scorer: Scorer | None = None, log: Embedde
     Raises:
         SetupError: rules, playbook or keys are wrong.
     """
-    rules, playbook = read_rules(settings.rules), read_playbook(settings.playbook)
+    rulebook, playbook = open_rulebook(settings.data_dir, settings.rules), read_playbook(settings.playbook)
     key = house_key(settings.data_dir, "caller")
     log = log if log is not None else EmbeddedLog(settings.data_dir)
     engine = Engine(scorer if scorer is not None else load_scorer(settings.model), workers=settings.score_workers)
@@ -201,7 +202,7 @@ def create_app(settings: Settings, *, scorer: Scorer | None = None, log: Embedde
         log=log,
         engine=engine,
         hub=hub,
-        rules=rules,
+        rulebook=rulebook,
         playbook=playbook,
         clock=SystemClock(),
         limits=Limits(max_calls=settings.max_calls, idle_end_s=settings.idle_end_s, lost_after_s=settings.lost_after_s),
@@ -226,7 +227,9 @@ def create_app(settings: Settings, *, scorer: Scorer | None = None, log: Embedde
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         await runtime.start()
-        warn_unrouted(settings.routing, [*log.state.queues(), *((DEFAULT_TENANT, name) for name in rules.queues)])
+        warn_unrouted(
+            settings.routing, [*log.state.queues(), *((DEFAULT_TENANT, name) for name in rulebook.current.queues)]
+        )
         yield
         await runtime.stop()
         engine.close()

@@ -9,7 +9,6 @@ import logging
 import os
 import re
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -21,6 +20,7 @@ import uvicorn
 from detector.playbook import PlaybookError, parse_playbook
 from detector.rules import Rules, check_rules
 from server.cli_access import DATA_DIR, open_state, token, user
+from server.cli_replay import replay, tune
 from server.errors import SetupError
 from server.settings import Settings, check_exposure, load_settings
 
@@ -175,95 +175,6 @@ def demo(port: int, speed: float, once: bool, data_dir: Path | None) -> None:
 
 
 @main.command()
-@click.argument("files", nargs=-1, type=click.Path(path_type=Path, allow_dash=True))
-@click.option("--url", help="Send to this server instead, for example ws://127.0.0.1:8787.")
-@click.option("--token", envvar="MAMORI_TOKEN", help="Token for --url.")
-@click.option("--speed", default="max", show_default=True, help="Times real time, or max: by the events' own time.")
-@click.option("--rules", type=click.Path(path_type=Path, dir_okay=False), help="Compare with these rules.")
-@click.option("--model", help="Classifier (default: the bundled one).")
-@click.option("--data-dir", type=click.Path(path_type=Path, file_okay=False), help="Take a stored call from here.")
-@click.option("--call", help="Id of the stored call.")
-def replay(
-    files: tuple[Path, ...],
-    url: str | None,
-    token: str | None,
-    speed: str,
-    rules: Path | None,
-    model: str | None,
-    data_dir: Path | None,
-    call: str | None,
-) -> None:
-    """Events (JSONL) through the detector; alert events as JSON lines on standard output."""
-    from detector.playbook import default_playbook
-    from detector.rules import default_rules
-    from models.scorer import load_scorer
-    from server import replay as replaying
-    from server.app import partial_gate, read_rules
-
-    factor = None if speed == "max" else _number(speed)
-    started_s = time.monotonic()
-    try:
-        if url is not None:
-            sent = asyncio.run(replaying.stream(list(files), url=url, token=token, speed=factor))
-            click.echo(f"{sent} events acknowledged in {time.monotonic() - started_s:.1f} s", err=True)
-            return
-        if data_dir is not None and call is not None:
-            from server.stored import stored_events
-
-            events = stored_events(data_dir, call)
-        elif files:
-            events = list(replaying.read_events(files))
-        else:
-            raise click.UsageError("give FILE…, or --data-dir and --call")
-        scorer, playbook = load_scorer(model), default_playbook()
-        changes = []
-        base, gate = default_rules(), partial_gate()
-        for change in replaying.replay(events, scorer=scorer, rules=base, playbook=playbook, gate=gate):
-            changes.append(change)
-            if rules is None:
-                click.echo(json.dumps(replaying.change_message(change), ensure_ascii=False))
-        if rules is not None:
-            others = list(
-                replaying.replay(events, scorer=scorer, rules=read_rules(rules), playbook=playbook, gate=gate)
-            )
-            click.echo(json.dumps(replaying.compare(changes, others), ensure_ascii=False))
-    except SetupError as error:
-        raise click.ClickException(str(error)) from None
-    click.echo(f"{len(events)} events, {len(changes)} alert events, {time.monotonic() - started_s:.1f} s", err=True)
-
-
-@main.command()
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--rules", type=click.Path(path_type=Path, dir_okay=False), help="House rules (default: the bundled).")
-@click.option("--model", help="Classifier (default: the bundled one).")
-def tune(files: tuple[Path, ...], rules: Path | None, model: str | None) -> None:
-    """How loud it would be on your own calls (events as for replay), at three sensitivities."""
-    from detector.playbook import default_playbook
-    from models.scorer import load_scorer
-    from server import replay as replaying
-    from server.app import read_rules
-    from server.tune import tune as measure
-
-    try:
-        events = list(replaying.read_events(files))
-        rows = measure(events, scorer=load_scorer(model), rules=read_rules(rules), playbook=default_playbook())
-    except SetupError as error:
-        raise click.ClickException(str(error)) from None
-    for row in rows:
-        click.echo(json.dumps(row, ensure_ascii=False))
-
-
-def _number(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0
-    if value <= 0:
-        raise click.BadParameter("expected a number above 0, or max", param_hint="--speed")
-    return value
-
-
-@main.command()
 @click.option("--model", help="Classifier (default: the bundled one).")
 def classify(model: str | None) -> None:
     """JSONL utterances on standard input, JSONL scores on standard output."""
@@ -325,6 +236,8 @@ def config_show(config: Path | None) -> None:
         click.echo(f"# {field.description}\n{name} = {getattr(settings, name)!s}")
 
 
+main.add_command(replay)
+main.add_command(tune)
 main.add_command(token)
 main.add_command(user)
 

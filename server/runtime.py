@@ -39,7 +39,6 @@ from detector.events import (
 from detector.ledger import MAX_EARLIER, left_by
 from detector.playbook import Playbook
 from detector.replaying import media_time_ms, parse_utc_ms
-from detector.rules import Rules
 from detector.scoring import ScoreRequest, ScoreResult, Unscored, UnscoredReason
 from detector.session import CallSession, never
 from models.engine import Engine
@@ -49,6 +48,7 @@ from server.groupwriter import Entry, GroupWriter
 from server.hub import Hub, Published
 from server.livecall import SNAPSHOT_EVERY, LiveCall, read_snapshot
 from server.routing import RoutingTable
+from server.rulebook import Rulebook
 from server.storage import codec
 from server.storage.port import AuditEntry, CallRecord, Committed, LedgerEntry, Log, Row
 from server.supervision import Supervision
@@ -128,7 +128,8 @@ class Runtime:
         log: where everything is made durable.
         engine: scores utterances.
         hub: hears of alerts, statuses and segments.
-        rules, playbook: of the house.
+        rulebook: the rules in force, and those that older calls began with.
+        playbook: of the house.
         clock: monotonic and UTC.
         limits: bounds.
         gate: whether a partial is worth scoring.
@@ -142,7 +143,7 @@ class Runtime:
         log: Log,
         engine: Engine,
         hub: Hub,
-        rules: Rules,
+        rulebook: Rulebook,
         playbook: Playbook,
         clock: Clock,
         limits: Limits,
@@ -153,7 +154,8 @@ class Runtime:
         self.log = log
         self.engine = engine
         self.hub = hub
-        self.rules = rules
+        self.rules = rulebook.current
+        self.rulebook = rulebook
         self.playbook = playbook
         self.clock = clock
         self.limits = limits
@@ -308,7 +310,11 @@ class Runtime:
         )
         call = LiveCall(record=record, session=self._session(record), anchor_s=now_s, last_event_s=now_s)
         self.calls[key] = call
-        context = ContextSet(rules_version=self.rules.version, model_version=self.engine.model_version)
+        context = ContextSet(
+            rules_version=self.rules.version,
+            rules_digest=self.rulebook.digest,
+            model_version=self.engine.model_version,
+        )
         self._writer.add(Entry(calls=[record]))
         self.add_input(call, context)
         return call
@@ -321,6 +327,7 @@ class Runtime:
             rules=self.rules,
             playbook=self.playbook,
             gate=self.gate,
+            rulebook=self.rulebook.find,
         )
 
     def _place(self, call: LiveCall, seq: int | None, early: _Early) -> bool:

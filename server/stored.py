@@ -7,16 +7,27 @@ import io
 import json
 import sqlite3
 import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Final
 
-from detector.events import CallEvent, PlatformEvent
+from detector.alerts import AlertEvent
+from detector.events import ContextSet, Gap
+from detector.playbook import Playbook
+from detector.replaying import Replay
+from detector.rules import Rules, default_rules
+from detector.scoring import Scorer
+from detector.session import no_other_rules
 from server.errors import SetupError
 from server.keys import house_key
 from server.redaction import caller_key
 from server.reports import prevalence
+from server.rulebook import Rulebook
 from server.storage import ledger
 from server.storage.daylog import DayLog, day_of
+from server.storage.port import CallRecord
 from server.storage.statedb import StateDatabase, open_engine
 
 
@@ -27,20 +38,66 @@ def _state(data_dir: Path) -> StateDatabase:
     return StateDatabase(open_engine(path))
 
 
-def stored_events(data_dir: Path, call_id: str, tenant: str = "default") -> list[CallEvent]:
-    """A stored call's events as the platform sent them (redacted).
+MAX_STORED: Final = 100_000
+"""Stored calls that one comparison of rules replays, the newest."""
+
+
+def stored_calls(data_dir: Path, call_id: str | None, tenant: str = "default") -> list[CallRecord]:
+    """One stored call, or all of a tenant, newest first.
 
     Raises:
         SetupError: no such call.
     """
-    record = _state(data_dir).find_call(tenant, call_id)
+    state = _state(data_dir)
+    if call_id is None:
+        return state.calls(tenant, limit=MAX_STORED, open_only=False)
+    record = state.find_call(tenant, call_id)
     if record is None:
         raise SetupError(f"{data_dir}: no call of that id")
-    return [
-        CallEvent(call_id=call_id, body=stored.row.value, seq=stored.row.seq)
-        for stored in DayLog(data_dir / "log").read(tenant, record.instance)
-        if isinstance(stored.row.value, PlatformEvent)
-    ]
+    return [record]
+
+
+def replay_stored(
+    data_dir: Path,
+    records: Iterable[CallRecord],
+    *,
+    scorer: Scorer,
+    rules: Rules | None,
+    playbook: Playbook,
+    gate: Callable[[str, str], bool],
+) -> Iterator[AlertEvent]:
+    """Recomputes stored calls: what went in is taken from their logs, with what supervisors did and what the ledger knew.
+
+    Args:
+        rules: for all of them, or None for the rules that each call began with.
+    """
+    book = Rulebook(data_dir / "rules", current=default_rules(), digest="")
+    log = DayLog(data_dir / "log")
+    for record in records:
+        run = Replay(
+            rules=rules or default_rules(),
+            playbook=playbook,
+            score=scorer.score,
+            gate=gate,
+            tenant=record.tenant,
+            rulebook=book.find if rules is None else no_other_rules,
+        )
+        call = run.restore(record.call_id, instance=record.instance, started_ms=record.started_ms)
+        expected = 0
+        for stored in log.read(record.tenant, record.instance):
+            row = stored.row
+            if row.seq is not None:
+                if row.seq != expected:
+                    # One before it never became durable: it was not acknowledged and came again.
+                    continue
+                expected += 1
+            if isinstance(row.value, Gap):
+                expected = max(expected, row.value.last_seq + 1)
+            value = row.value
+            if rules is not None and isinstance(value, ContextSet):
+                value = replace(value, rules_version=rules.version, rules_digest="")
+            if row.kind != "tombstone":
+                yield from run.feed_stored(call, value)
 
 
 def verify(data_dir: Path) -> list[str]:

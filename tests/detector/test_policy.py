@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from detector.alerts import Noted
-from detector.events import Action, Outcome, SegmentRedacted, SupervisorAction, TimerFired
+from detector.events import Action, Outcome, Segment, SegmentRedacted, SupervisorAction, TimerFired
+from detector.labels import Speaker
 from detector.rules import default_rules, parse_rules
 from detector.scoring import ScoreResult
 from tests.detector.calls import Call
@@ -213,3 +214,48 @@ class TestTopicsThatTurnOutToBeOne:
         call.say("A", ANSWER)
         embedded(call, "あともう一つ、検針の人の態度が悪かったんです", [0.65, 0.76, 0])
         assert [topic.raisings for topic in call.session.state.repetition.topics] == [1, 1]
+
+
+class TestSilenceAfterAbuse:
+    def test_an_operator_whose_long_answer_comes_late_was_not_silent(self):
+        call = Call()
+        call.say("C", "バカ")
+        start_ms = call.at_ms + 1_000
+        call.give(TimerFired(offset_ms=call.at_ms + 12_000))
+        assert call.level("distress") == "notice"
+        call.say("A", "ご不便をおかけしております、ただいまの件ですが", start_ms=start_ms, end_ms=start_ms + 15_000)
+        assert call.level("distress") == "none"
+
+    def test_nobody_answers_while_the_caller_speaks(self):
+        call = Call()
+        call.say("C", "バカ")
+        call.say("C", "だいたい昨日も同じことを言ったんですけどね", gap=2, seconds=20)
+        assert call.level("distress") == "none"
+        call.give(TimerFired(offset_ms=call.at_ms + 12_000))
+        assert call.level("distress") == "notice"
+
+    def test_an_operators_partial_is_no_silence(self):
+        call = Call()
+        call.say("C", "バカ")
+        start_ms = call.at_ms + 1_000
+        call.give(
+            Segment(
+                segment_id="p",
+                speaker=Speaker.AGENT,
+                text="お客様",
+                start_ms=start_ms,
+                end_ms=start_ms + 500,
+                is_final=False,
+            )
+        )
+        call.give(TimerFired(offset_ms=call.at_ms + 12_000))
+        assert call.level("distress") == "none"
+
+
+def test_a_limit_that_passes_while_somebody_speaks_is_raised_at_the_limit():
+    call = Call()
+    call.say("A", "はい、サポートでございます", start_ms=0, gap=0)
+    for minute in range(1, 20):
+        call.say("A", "はい、続けてお試しください", start_ms=minute * 60_000)
+    call.say("C", "やってみますね", start_ms=20 * 60_000 - 5_000, end_ms=20 * 60_000 + 9_000)
+    assert call.alert("overlong").raised_at_ms == 20 * 60_000

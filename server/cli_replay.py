@@ -1,0 +1,121 @@
+"""`mamori replay` and `mamori tune`: what the detector makes, or would make, of calls that are over."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from detector.alerts import AlertEvent
+from detector.rules import Rules
+from server.errors import SetupError
+
+
+@click.command()
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path, allow_dash=True))
+@click.option("--url", help="Send to this server instead, for example ws://127.0.0.1:8787.")
+@click.option("--token", envvar="MAMORI_TOKEN", help="Token for --url.")
+@click.option("--speed", default="max", show_default=True, help="Times real time, or max: by the events' own time.")
+@click.option("--rules", type=click.Path(path_type=Path, dir_okay=False), help="Compare with these rules.")
+@click.option("--model", help="Classifier (default: the bundled one).")
+@click.option(
+    "--against", type=click.Path(path_type=Path, dir_okay=False), help="The rules compared with (default: the bundled)."
+)
+@click.option("--playbook", type=click.Path(path_type=Path, dir_okay=False), help="House playbook (TOML).")
+@click.option("--data-dir", type=click.Path(path_type=Path, file_okay=False), help="Take stored calls from here.")
+@click.option("--call", help="Id of one stored call (default: all).")
+def replay(
+    files: tuple[Path, ...],
+    url: str | None,
+    token: str | None,
+    speed: str,
+    rules: Path | None,
+    model: str | None,
+    against: Path | None,
+    playbook: Path | None,
+    data_dir: Path | None,
+    call: str | None,
+) -> None:
+    """Events (JSONL) or stored calls through the detector; alert events as JSON lines on standard output.
+
+    Stored calls are recomputed under the rules that each began with, from their own log: what the platform sent, what
+    supervisors did, what the ledger knew.
+    """
+    from models.scorer import load_scorer
+    from server import replay as replaying
+    from server.app import partial_gate, read_playbook, read_rules
+    from server.stored import replay_stored, stored_calls
+
+    factor = None if speed == "max" else _number(speed)
+    started_s = time.monotonic()
+    try:
+        if url is not None:
+            sent = asyncio.run(replaying.stream(list(files), url=url, token=token, speed=factor))
+            click.echo(f"{sent} events acknowledged in {time.monotonic() - started_s:.1f} s", err=True)
+            return
+        how: dict[str, Any] = {
+            "scorer": load_scorer(model),
+            "playbook": read_playbook(playbook),
+            "gate": partial_gate(),
+        }
+        other = read_rules(rules) if rules is not None else None
+        if data_dir is not None:
+            records = stored_calls(data_dir, call)
+            counted = f"{len(records)} calls"
+
+            def run(with_rules: Rules | None) -> Iterator[AlertEvent]:
+                return replay_stored(data_dir, records, rules=with_rules, **how)
+        elif files:
+            events = list(replaying.read_events(files))
+            counted, base = f"{len(events)} events", read_rules(against)
+
+            def run(with_rules: Rules | None) -> Iterator[AlertEvent]:
+                return replaying.replay(events, rules=with_rules or base, **how)
+        else:
+            raise click.UsageError("give FILE…, or --data-dir, with --call for a single call")
+        changes = []
+        for change in run(None):
+            changes.append(change)
+            if other is None:
+                click.echo(json.dumps(replaying.change_message(change), ensure_ascii=False))
+        if other is not None:
+            click.echo(json.dumps(replaying.compare(changes, list(run(other))), ensure_ascii=False))
+    except SetupError as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f"{counted}, {len(changes)} alert events, {time.monotonic() - started_s:.1f} s", err=True)
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--rules", type=click.Path(path_type=Path, dir_okay=False), help="House rules (default: the bundled).")
+@click.option("--model", help="Classifier (default: the bundled one).")
+def tune(files: tuple[Path, ...], rules: Path | None, model: str | None) -> None:
+    """How loud it would be on your own calls (events as for replay), at three sensitivities."""
+    from detector.playbook import default_playbook
+    from models.scorer import load_scorer
+    from server import replay as replaying
+    from server.app import read_rules
+    from server.tune import tune as measure
+
+    try:
+        events = list(replaying.read_events(files))
+        rows = measure(events, scorer=load_scorer(model), rules=read_rules(rules), playbook=default_playbook())
+    except SetupError as error:
+        raise click.ClickException(str(error)) from None
+    for row in rows:
+        click.echo(json.dumps(row, ensure_ascii=False))
+
+
+def _number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0
+    if value <= 0:
+        raise click.BadParameter("expected a number above 0, or max", param_hint="--speed")
+    return value
