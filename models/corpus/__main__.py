@@ -23,16 +23,21 @@ def main() -> None:
 
 
 @main.command("build")
-@click.option("--raw", type=_FOLDER, required=True, help="Folder of the customers' passes.")
-@click.option("--agent", type=_FOLDER, help="Folder of the operators' passes.")
+@click.option("--raw", type=_FOLDER, help="Folder of new passes of customers.")
+@click.option("--agent", type=_FOLDER, help="Folder of new passes of operators.")
 @click.option("--base", type=str, help="Base encoder; with it items too alike in meaning are dropped too.")
-@click.option("--second", type=_FOLDER, help="Folder of second labels: items with a gross disagreement are dropped.")
+@click.option("--second", type=_FOLDER, help="Folder of the blind second labels, *.tsv.")
+@click.option("--third", type=_FOLDER, help="Folder of the labels that settle disputes, *.tsv with the reason last.")
 @click.option("--out", type=_FOLDER, default=FOLDER, show_default=True)
-def build_command(raw: Path, agent: Path | None, base: str | None, second: Path | None, out: Path) -> None:
-    """Turns passes into the committed files."""
-    items = build.gather(raw, agent)
-    if second is not None:
-        items = build.without_disputed(items, agreement.read_second(second))
+def build_command(
+    raw: Path | None, agent: Path | None, base: str | None, second: Path | None, third: Path | None, out: Path
+) -> None:
+    """Adds passes and second readings to the files of `--out`."""
+    items = build.gather(raw, agent, committed=_committed(out))
+    empty: dict[str, frozenset[str]] = {}
+    items = build.settled(
+        items, agreement.read_second(second) if second else empty, agreement.read_second(third) if third else empty
+    )
     out.mkdir(parents=True, exist_ok=True)
     counts = build.write(build.cleaned(items, embed=_embedder(base)), out)
     click.echo(json.dumps(counts, indent=1))
@@ -44,7 +49,7 @@ def build_command(raw: Path, agent: Path | None, base: str | None, second: Path 
 @click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="Where the result is recorded.")
 def check_command(base: str | None, folder: Path, report: Path | None) -> None:
     """Fails when the corpus holds near-duplicates, stock openings or items too alike."""
-    items = [item for split in SPLITS for item in read_split(split, folder=folder)]
+    items = _committed(folder)
     texts = [item.text for item in items]
     duplicates = hygiene.near_duplicates(texts)
     stock = hygiene.stock_openings(items)
@@ -65,18 +70,18 @@ def check_command(base: str | None, folder: Path, report: Path | None) -> None:
 
 
 @main.command("blind")
-@click.option("--raw", type=_FOLDER, required=True)
+@click.option("--raw", type=_FOLDER, help="New passes; the committed items are always among the chunks.")
 @click.option("--agent", type=_FOLDER)
 @click.option("--out", type=_FOLDER, required=True, help="Folder of the chunks.")
 @click.option("--flush", is_flag=True, help="Write a last chunk of fewer than 150 items too.")
-def blind_command(raw: Path, agent: Path | None, out: Path, flush: bool) -> None:
+def blind_command(raw: Path | None, agent: Path | None, out: Path, flush: bool) -> None:
     """Writes chunks of 150 shuffled items for a second labeller; items already in a chunk are left out."""
-    for path in blind.write_chunks(build.gather(raw, agent), out, flush=flush):
+    for path in blind.write_chunks(build.gather(raw, agent, committed=_committed(FOLDER)), out, flush=flush):
         click.echo(path.name)
 
 
 @main.command("agreement")
-@click.option("--raw", type=_FOLDER, help="Passes; without it the committed corpus is compared.")
+@click.option("--raw", type=_FOLDER, help="New passes, compared beside the committed items.")
 @click.option("--agent", type=_FOLDER)
 @click.option("--labels", type=_FOLDER, required=True, help="Folder of the second labels, *.tsv.")
 @click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="Where the table is written as JSON.")
@@ -85,7 +90,7 @@ def agreement_command(
     raw: Path | None, agent: Path | None, labels: Path, report: Path | None, listing: Path | None
 ) -> None:
     """Cohen's kappa per label and language."""
-    items = build.gather(raw, agent) if raw else [item for split in SPLITS for item in read_split(split)]
+    items = build.gather(raw, agent, committed=_committed(FOLDER))
     second = agreement.read_second(labels)
     rows = agreement.compare(items, second)
     for row in rows:
@@ -99,6 +104,10 @@ def agreement_command(
     click.echo(f"{len(differing)} of {sum(item.id in second for item in items)} items differ")
     if listing is not None:
         listing.write_text("\n".join(_line(*found) for found in differing) + "\n", encoding="utf-8")
+
+
+def _committed(folder: Path) -> list[Item]:
+    return [item for split in SPLITS for item in read_split(split, folder=folder)]
 
 
 def _line(item: Item, extra: list[str], missing: list[str]) -> str:

@@ -38,13 +38,14 @@ class Agreement:
 
 
 def read_second(folder: Path) -> dict[str, frozenset[str]]:
-    """Second labels by item id from all `*.tsv` (`id TAB comma-separated codes`); a bad line is logged and left out."""
+    """Labels by item id from all `*.tsv` (`id TAB comma-separated codes`, a reason may follow); a bad line is left out."""
     labels: dict[str, frozenset[str]] = {}
     for path in sorted(folder.glob("*.tsv")):
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
             if not line.strip():
                 continue
-            identifier, _, codes = line.partition("\t")
+            identifier, _, rest = line.partition("\t")
+            codes = rest.partition("\t")[0]
             names = [code.strip() for code in codes.split(",") if code.strip() not in {"", "-"}]
             unknown = [code for code in names if code not in CODES]
             if unknown:

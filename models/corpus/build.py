@@ -8,13 +8,14 @@ import random
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.labels import HARASSMENT_LABELS
+from detector.labels import CUES, HARASSMENT_LABELS, OUTPUTS, UTTERANCE_LABELS
 from models.corpus import hygiene
 from models.corpus.passes import read_passes
 from models.corpus.schema import LANGUAGES, SPLITS, Item, write_items
@@ -42,10 +43,12 @@ def split_of(item: Item) -> str:
     return "valid" if int.from_bytes(digest, "big") % 100 < _VALID_PERCENT else "train"
 
 
-def gather(raw: Path, agent: Path | None) -> list[Item]:
-    """All items of the customers' and operators' passes, each id once."""
-    items = list(read_passes(raw, speaker="customer"))
-    if agent is not None and agent.is_dir():
+def gather(raw: Path | None, agent: Path | None, *, committed: Sequence[Item] = ()) -> list[Item]:
+    """The committed items and those of the customers' and operators' passes, each id once, the passes' last."""
+    items = list(committed)
+    if raw is not None:
+        items += read_passes(raw, speaker="customer")
+    if agent is not None:
         items += read_passes(agent, speaker="agent")
     unique = {item.id: item for item in items}
     return list(unique.values())
@@ -102,18 +105,35 @@ def write(items: Sequence[Item], folder: Path) -> dict[str, int]:
     return counts
 
 
-def without_disputed(items: Sequence[Item], second: Mapping[str, frozenset[str]]) -> list[Item]:
-    """Leaves out items whose two labellings differ on whether there is harassment at all.
+def settled(
+    items: Sequence[Item], second: Mapping[str, frozenset[str]], third: Mapping[str, frozenset[str]]
+) -> list[Item]:
+    """The items after a second reading, and a third where the first two differ.
 
-    A disagreement on which of several labels stands is kept with the writer's labels: the writer saw the whole pass. The
-    test split is never filtered, or its figures would be those of the easy items.
+    Where a third reader decided, that decision stands. Else an item on which two readers differ whether there is harassment
+    at all is left out, and labels on which they differ otherwise are marked as disputed. The test split is never
+    filtered, or its figures would be those of the easy items.
+
+    Args:
+        items: with the writers' labels.
+        second: labels of the blind second reader by item id.
+        third: labels by those who settled a dispute, by item id.
     """
-    kept = [
-        item
-        for item in items
-        if split_of(item) == "test"
-        or item.id not in second
-        or item.harassing == any(label in HARASSMENT_LABELS for label in second[item.id])
-    ]
+    kept: list[Item] = []
+    for item in items:
+        if item.id in third:
+            kept.append(_relabelled(item, third[item.id]))
+        elif item.id not in second:
+            kept.append(item)
+        elif split_of(item) == "test" or item.harassing == bool(second[item.id] & frozenset(HARASSMENT_LABELS)):
+            differ = second[item.id] ^ {*item.labels, *item.cues}
+            kept.append(replace(item, disputed=tuple(output for output in OUTPUTS if output in differ)))
     _LOG.info("%d items dropped as disputed", len(items) - len(kept))
     return kept
+
+
+def _relabelled(item: Item, names: frozenset[str]) -> Item:
+    labels = tuple(label for label in UTTERANCE_LABELS if label in names)
+    harassing = any(label in HARASSMENT_LABELS for label in labels)
+    spans = (item.spans or ((0, len(item.text)),)) if harassing else ()
+    return replace(item, labels=labels, cues=tuple(cue for cue in CUES if cue in names), spans=spans, disputed=())

@@ -1,4 +1,10 @@
-"""Reads the passes that writers deliver: a header line, then items with short keys and ⟦ ⟧ around the decisive words."""
+"""Reads the passes that writers deliver, `PASSID.txt`: a JSON header, then one item a line in four fields.
+
+    LABELS | TAGS | CONTEXT | TEXT
+
+Labels are short codes separated by commas, `-` for none; turns of context are separated by ` / ` and begin with `a:` or `c:`;
+the decisive words of the text stand in ⟦ ⟧.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +14,7 @@ import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from detector.labels import CUES, HARASSMENT_LABELS, UTTERANCE_LABELS
 from models.corpus.schema import Item
@@ -38,21 +44,23 @@ CODES: Final = {
 """Short codes of the writers and labellers."""
 
 _MARKS: Final = re.compile("[⟦⟧]")
+_TURNS: Final = re.compile(r"\s/\s")
+_FIELDS: Final = 4
 
 
 def read_passes(folder: Path, *, speaker: str) -> Iterator[Item]:
-    """Items of all `*.jsonl` passes of a folder; a line that is not valid is logged and left out.
+    """Items of all `*.txt` passes of a folder; a line that is not valid is logged and left out.
 
     Raises:
         CorpusError: a pass has no header.
     """
-    for path in sorted(folder.glob("*.jsonl")):
+    for path in sorted(folder.glob("*.txt")):
         lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
         header = _header(path, lines[0] if lines else "")
         for number, line in enumerate(lines[1:], 2):
             try:
-                yield _item(json.loads(line), header, path.stem, speaker)
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                yield _item(line, header, path.stem, speaker)
+            except (ValueError, KeyError) as error:
                 _LOG.warning("%s:%d left out: %s", path.name, number, error)
 
 
@@ -66,24 +74,29 @@ def _header(path: Path, line: str) -> dict[str, str]:
     return header
 
 
-def _item(record: dict[str, Any], header: dict[str, str], group: str, speaker: str) -> Item:
-    text, spans = unmark(record["t"].strip())
+def _item(line: str, header: dict[str, str], group: str, speaker: str) -> Item:
+    fields = [field.strip() for field in line.split("|")]
+    if len(fields) != _FIELDS:
+        raise ValueError(f"{len(fields)} fields, expected {_FIELDS}")
+    codes, tags, context, marked = fields
+    text, spans = unmark(marked)
     if not text.strip():
         raise ValueError("empty text")
-    names = {CODES[code] for code in record.get("l", [])}
+    names = {CODES[code] for code in _listed(codes)}
     labels = tuple(label for label in UTTERANCE_LABELS if label in names)
     harassing = any(label in HARASSMENT_LABELS for label in labels)
     if harassing and not spans:
         raise ValueError("a harassment label without ⟦⟧")
+    turns = [turn for turn in _TURNS.split(context) if turn.strip()]
     return Item(
         id=f"{header['lang']}-{hashlib.blake2s(f'{group}/{text}'.encode(), digest_size=5).hexdigest()}",
         text=text,
         language=header["lang"],
         speaker=speaker,
-        context=tuple(_turn(line) for line in record.get("c", [])[-4:]),
+        context=tuple(_turn(turn.strip()) for turn in turns[-4:]),
         labels=labels,
         cues=tuple(cue for cue in CUES if cue in names),
-        tags=tuple(record.get("g", [])),
+        tags=tuple(_listed(tags)),
         spans=spans if harassing else (),
         group=group,
         persona=header.get("persona", ""),
@@ -91,6 +104,10 @@ def _item(record: dict[str, Any], header: dict[str, str], group: str, speaker: s
         region=header.get("region", ""),
         writer=group.partition("-")[0],
     )
+
+
+def _listed(field: str) -> list[str]:
+    return [word for word in re.split(r"[\s,]+", field) if word not in {"", "-"}]
 
 
 def unmark(marked: str) -> tuple[str, tuple[tuple[int, int], ...]]:

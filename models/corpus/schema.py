@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from detector.labels import CUES, HARASSMENT_LABELS, UTTERANCE_LABELS, Speaker
+from detector.labels import CUES, HARASSMENT_LABELS, OUTPUTS, UTTERANCE_LABELS, Speaker
 from detector.scoring import Turn
 from models.errors import CorpusError
 
@@ -35,6 +35,7 @@ class Item:
         spans: `(start, end)` code points of the decisive words; only where a harassment label stands.
         group: the pass it was written in; a split never cuts through one.
         persona, industry, region, writer: who speaks about what, and which writer wrote it.
+        disputed: of `OUTPUTS`, those on which the writer and the blind second reader differ; training does not use them.
     """
 
     id: str
@@ -51,6 +52,7 @@ class Item:
     industry: str
     region: str
     writer: str
+    disputed: tuple[str, ...] = ()
 
     @property
     def harassing(self) -> bool:
@@ -110,12 +112,15 @@ def write_items(path: Path, items: Iterable[Item]) -> None:
 def _checked(record: dict[str, Any]) -> Item:
     spans = tuple((int(span["start"]), int(span["end"])) for span in record.pop("spans"))
     lists: dict[str, Any] = {name: tuple(record.pop(name)) for name in ("context", "labels", "cues", "tags")}
+    lists["disputed"] = tuple(record.pop("disputed", ()))
     item = Item(**record, **lists, spans=spans)
     if not item.text.strip():
         raise ValueError("empty text")
     if item.language not in LANGUAGES or item.speaker not in {"customer", "agent"}:
         raise ValueError(f"language {item.language!r}, speaker {item.speaker!r}")
-    unknown = (set(item.labels) - set(UTTERANCE_LABELS)) | (set(item.cues) - set(CUES))
+    unknown = (
+        (set(item.labels) - set(UTTERANCE_LABELS)) | (set(item.cues) - set(CUES)) | (set(item.disputed) - set(OUTPUTS))
+    )
     if unknown:
         raise ValueError(f"unknown labels {sorted(unknown)}")
     if any(not 0 <= start < end <= len(item.text) for start, end in spans):

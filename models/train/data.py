@@ -53,6 +53,7 @@ def own_example(item: Item, *, weight: float = 1.0) -> Example:
         targets = {label: float(label in item.labels) for label in UTTERANCE_LABELS}
         targets["self_harm"] = float("self_harm" in item.cues)
         spans = item.spans
+    targets = {output: target for output, target in targets.items() if output not in item.disputed}
     return Example(
         text=item.text,
         language=item.language,

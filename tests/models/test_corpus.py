@@ -82,13 +82,14 @@ def test_marks_become_spans() -> None:
 
 def test_passes_are_read_and_bad_lines_left_out(tmp_path: Path) -> None:
     lines = [
-        {"pass": "JA01-01", "lang": "ja", "persona": "p", "industry": "i", "region": "r"},
-        {"t": "⟦無能⟧が", "c": ["a:はい", "c:⟦壊れた⟧"], "l": ["va", "co"], "g": ["blunt"]},
-        {"t": "もう消えたいです", "l": ["sh"]},
-        {"t": "無能が", "l": ["va"]},
-        {"t": "なに", "l": ["xx"]},
+        '{"lang": "ja", "persona": "p", "industry": "i", "region": "r"}',
+        "va,co | blunt | a: はい / c: ⟦壊れた⟧ | ⟦無能⟧が",
+        "sh | - | | もう消えたいです",
+        "va | | | 無能が",
+        "xx | | | なに",
+        "- | なに",
     ]
-    (tmp_path / "JA01-01.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
+    (tmp_path / "JA01-01.txt").write_text("\n".join(lines))
     first, second = read_passes(tmp_path, speaker="customer")
     assert first.labels == ("verbal_abuse", "complaint")
     assert first.context == ("agent: はい", "customer: 壊れた")
@@ -146,7 +147,16 @@ def test_agreement_is_read_compared_and_listed(tmp_path: Path) -> None:
 def test_disputed_items_leave_training_but_not_the_test_split() -> None:
     second = {"ja-1": frozenset[str](), "t": frozenset[str]()}
     test = replace(ITEM, id="t", group="JT01-01", writer="JT01")
-    assert build.without_disputed([ITEM, NEUTRAL, test], second) == [NEUTRAL, test]
+    assert build.settled([ITEM, NEUTRAL, test], second, {}) == [NEUTRAL, replace(test, disputed=("verbal_abuse",))]
+
+
+def test_a_dispute_on_which_label_stands_is_marked_and_a_third_reading_settles_it() -> None:
+    second = {"ja-1": frozenset({"threat"}), "ja-2": frozenset({"complaint"})}
+    item, neutral = build.settled([ITEM, NEUTRAL], second, {})
+    assert (item.disputed, neutral.disputed) == (("verbal_abuse", "threat"), ("complaint",))
+    item, neutral = build.settled([ITEM, NEUTRAL], second, {"ja-1": frozenset(), "ja-2": frozenset({"threat"})})
+    assert (item.labels, item.spans, item.disputed) == ((), (), ())
+    assert (neutral.labels, neutral.spans) == (("threat",), ((0, len(NEUTRAL.text)),))
 
 
 def test_turns_know_their_speakers() -> None:
