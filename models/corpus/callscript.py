@@ -111,7 +111,7 @@ def plain(text: str) -> str:
 
 
 def events_of(script: Script, *, call_id: str | None = None) -> Iterator[dict[str, Any]]:
-    """The call as ingest events, with `seq`; the n-th line's segment is `s<n>`.
+    """The call as ingest events, with `seq`; the n-th line of talk is segment `s<n>`.
 
     Times follow from the length of what is said; `@skip` lets people talk on without a transcript of it.
     """
@@ -128,7 +128,8 @@ def events_of(script: Script, *, call_id: str | None = None) -> Iterator[dict[st
 
     agent = {"id": str(meta.get("agent", "a-1")), "name": ""}
     yield event("call.started", language=script.language, queue=meta.get("queue", "support"), agent=agent)
-    for index, line in enumerate(script.lines, 1):
+    said = 0
+    for line in script.lines:
         if line.directive == "hold":
             yield event("call.hold", offset_ms=at_ms)
             at_ms += _millis(line.text, 30)
@@ -145,6 +146,7 @@ def events_of(script: Script, *, call_id: str | None = None) -> Iterator[dict[st
         elif line.directive == "help":
             yield event("agent.help", offset_ms=at_ms)
         elif not line.directive:
+            said += 1
             text = plain(line.text)
             duration = max(400, round(len(text) / SPEECH.get(script.language, 14.0) * 1000))
             speaker = line.speaker
@@ -152,7 +154,7 @@ def events_of(script: Script, *, call_id: str | None = None) -> Iterator[dict[st
                 speaker = "agent" if speaker == "customer" else "customer"
             yield event(
                 "transcript.segment",
-                segment_id=f"s{index}",
+                segment_id=f"s{said}",
                 speaker=speaker,
                 text=text,
                 start_ms=at_ms,
