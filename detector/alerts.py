@@ -130,6 +130,7 @@ class Alert:
         latency_ms: from receipt of the trigger to the alert, or None in a replay.
         acknowledged_by, assigned_to, resolved_by, outcome, note, snoozed_until_ms: what supervisors did;
             `snoozed_until_ms` is UTC milliseconds since 1970.
+        observed: raised on a call that is only observed: recorded, told to nobody.
         waiting_since: UTC, RFC 3339, from which an open alert waits for somebody at its tier; empty for the raise.
         tier: how far it was passed on for want of somebody, 0 for not at all.
         told: people and senders it was passed on to last.
@@ -167,6 +168,7 @@ class Alert:
     resolved_by: str = ""
     outcome: str = ""
     note: str = ""
+    observed: bool = False
     waiting_since: str = ""
     tier: int = 0
     told: tuple[str, ...] = ()

@@ -73,6 +73,7 @@ class Moment:
     Args:
         utc: RFC 3339.
         late: decided only after a restart or an overload.
+        observed: the call is only observed.
     """
 
     utc: str
@@ -84,6 +85,7 @@ class Moment:
     rules_version: str
     model_version: str
     late: bool
+    observed: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -176,8 +178,9 @@ class AlertBook:
         return event
 
     def end(self, moment: Moment) -> list[AlertEvent]:
-        """The call ended: notices expire, warnings and above stay until somebody resolves them."""
-        events = [expire(alert, now_utc=moment.utc) for alert in self.current.values() if alert.level <= Level.NOTICE]
+        """The call ended: notices expire, and what nobody was told of; warnings stay until somebody resolves them."""
+        over = [alert for alert in self.current.values() if alert.level <= Level.NOTICE or alert.observed]
+        events = [expire(alert, now_utc=moment.utc) for alert in over]
         for event in events:
             self.record(event)
         return events
@@ -208,6 +211,7 @@ class AlertBook:
             updated_at=moment.utc,
             step=finding.step,
             late=moment.late,
+            observed=_observed(finding, moment),
         )
         return AlertEvent(type=AlertChange.RAISED, alert=alert)
 
@@ -236,6 +240,7 @@ class AlertBook:
             waiting_since=moment.utc if level > alert.level or "provisional" in changed else alert.waiting_since,
             tier=0 if anew else alert.tier,
             told=() if anew else alert.told,
+            observed=_observed(finding, moment),
             level=level,
             state=state,
             version=alert.version + 1,
@@ -254,6 +259,11 @@ class AlertBook:
             snoozed_until_ms=0 if state is AlertState.OPEN else alert.snoozed_until_ms,
         )
         return AlertEvent(type=AlertChange.UPDATED, alert=updated, changed=tuple(changed))
+
+
+def _observed(finding: Finding, moment: Moment) -> bool:
+    """What the detector finds on an observed call is told to nobody; a person who calls for help is answered."""
+    return moment.observed and "help" not in finding.labels
 
 
 def _strongest(evidence: tuple[Evidence, ...]) -> tuple[str, str]:

@@ -129,6 +129,7 @@ class Desk:
             rules_version=state.rules_version or rules.version,
             model_version=state.model_version,
             late=self.late,
+            observed=state.observed,
         )
 
 

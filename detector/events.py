@@ -200,6 +200,7 @@ class ContextSet:
         rules_version: the rules that this call keeps to its end.
         rules_digest: names the very text of those rules, whatever their version says; empty when unknown.
         model_version: the classifier at the call's start.
+        observed: the call is only observed: its alerts are recorded and told to nobody.
         earlier_calls: calls of this caller with the same complaint within the ledger's window, 0 or more, where the
             sender knows their number; the ledger itself sends `earlier` and leaves the comparison to the fold.
         earlier: complaints of this caller's calls within the ledger's window, newest first.
@@ -208,6 +209,7 @@ class ContextSet:
     rules_version: str = ""
     model_version: str = ""
     rules_digest: str = ""
+    observed: bool = False
     earlier_calls: int = 0
     earlier: tuple[EarlierComplaint, ...] = ()
 

@@ -48,7 +48,7 @@ from detector.events import (
     TimerFired,
 )
 from detector.findings import risk_of
-from detector.labels import Speaker
+from detector.labels import Level, Speaker
 from detector.ledger import MAX_EARLIER
 from detector.overlong import limits_ms
 from detector.playbook import Playbook
@@ -218,20 +218,21 @@ class CallSession:
         deadlock = state.repetition.rounds >= self.rules.overlong.deadlock_raisings
         limits = limits_ms(self.rules.overlong, deadlock=deadlock)
         ahead = [limit for limit in limits.values() if limit > state.clock.talk_ms]
-        labels = dict.fromkeys(label for alert in state.book.current.values() for label in alert.labels)
+        told = [alert for alert in state.book.current.values() if not alert.observed]
+        labels = dict.fromkeys(label for alert in told for label in alert.labels)
         return CallStatus(
             call_id=self.call_id,
             queue=state.queue,
             agent_id=state.agent_id,
             language=state.language,
-            level=state.book.level.value,
+            level=max((alert.level for alert in told), default=Level.NONE).value,
             labels=tuple(labels),
             elapsed_ms=state.clock.elapsed_ms,
             talk_ms=state.clock.talk_ms,
             hold_ms=state.clock.hold_total_ms,
             limit_ms=min(ahead) if ahead else max(limits.values()),
             rounds=state.repetition.rounds,
-            risk=risk_of(state, self.rules),
+            risk=0.0 if state.observed else risk_of(state, self.rules),
             step=state.step,
             speakers=state.speakers.turned or "as_labelled",
             monitoring={"state": state.monitoring.state.value, "reason": state.monitoring.reason},
@@ -401,6 +402,7 @@ class CallSession:
             case ContextSet():
                 state.rules_version = item.rules_version or state.rules_version
                 state.rules_digest = item.rules_digest or state.rules_digest
+                state.observed = state.observed or item.observed
                 state.model_version = item.model_version or state.model_version
                 state.earlier_calls = max(state.earlier_calls, item.earlier_calls)
                 if item.earlier:

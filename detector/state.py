@@ -104,6 +104,7 @@ class CallState:
         judged_rounds: raisings that a supervisor already judged when an alert was resolved.
         judged_overlong: level rank of overlong that was already judged.
         judged_causes: distress causes that were already judged.
+        observed: recorded only; nobody is told of its alerts.
         earlier_calls: earlier calls of this caller about the same, so far.
         earlier: the caller's complaints in the ledger when the call began; None until they were looked up.
         speakers: whether the platform has the two the right way round.
@@ -122,6 +123,7 @@ class CallState:
     model_version: str = ""
     earlier_calls: int = 0
     earlier: list[EarlierComplaint] | None = None
+    observed: bool = False
     ended: bool = False
     end_reason: str = ""
     transcript: Transcript = field(default_factory=Transcript)

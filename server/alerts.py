@@ -144,13 +144,15 @@ class AlertStream:
                 after = None
         if after is None:
             alerts = await asyncio.to_thread(log.alerts, tenant)
-            shown = [msgspec.to_builtins(alert) for alert in alerts if self._queue_wanted(alert.call.queue)]
+            told = [alert for alert in alerts if not alert.observed]
+            shown = [msgspec.to_builtins(alert) for alert in told if self._queue_wanted(alert.call.queue)]
             yield last, {"type": "snapshot", "cursor": last, "alerts": shown}
         else:
             while entries := await asyncio.to_thread(log.stream, tenant, after=after, limit=PAGE):
                 for entry in entries:
                     after = entry.cursor
-                    if self._queue_wanted(entry.event.alert.call.queue):
+                    alert = entry.event.alert
+                    if self._queue_wanted(alert.call.queue) and not alert.observed:
                         item = Published(tenant=tenant, queue="", topic="alert", cursor=after, event=entry.event)
                         yield after, self._message(item)
         if self.subscription.statuses:

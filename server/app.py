@@ -37,6 +37,7 @@ from server.routing import warn_unrouted
 from server.rulebook import open_rulebook
 from server.runtime import Limits, Runtime, SystemClock
 from server.settings import Settings
+from server.shadow import Shadow
 from server.sockets import Receive, Scope, Send, headers_of
 from server.storage.embedded import EmbeddedLog
 
@@ -208,6 +209,8 @@ def create_app(settings: Settings, *, scorer: Scorer | None = None, log: Embedde
         limits=Limits(max_calls=settings.max_calls, idle_end_s=settings.idle_end_s, lost_after_s=settings.lost_after_s),
         gate=partial_gate(),
         routing=settings.routing,
+        shadow=Shadow(read_rules(settings.shadow_rules), playbook) if settings.shadow_rules is not None else None,
+        observing=settings.observe,
     )
     metrics = Metrics(
         live_calls=lambda: len(runtime.calls),

@@ -31,6 +31,7 @@ from server.storage.tables import FLAGS
 
 MAX_ITEMS: Final = 256
 MAX_TEXT: Final = 16_000
+_RULE_MAKERS: Final = frozenset({Role.LEAD, Role.ADMIN})
 _STATUS: Final = {"not_found": 404, "conflict": 409, "closed": 409, "invalid": 422}
 _ANYBODY: Final = frozenset(Role)
 
@@ -130,6 +131,7 @@ class Api:
         for action in Action:
             router.post(f"/alerts/{{alert_id}}/{action.value}", name=action.value)(self._action(action))
         router.get("/routing")(self._routing())
+        router.get("/rules/shadow")(self._shadow())
         router.get("/attention")(self._attention())
         router.get("/reports/prevalence")(self._prevalence())
         self._sign_in.mount(router)
@@ -279,12 +281,13 @@ class Api:
     def _alerts(self) -> Any:
         async def alerts(
             who: Annotated[Principal, self._principal(WATCHERS)],
-            state: Annotated[str, Query(pattern="^(open|all)$")] = "open",
+            state: Annotated[str, Query(pattern="^(open|all|observed)$")] = "open",
             limit: Annotated[int, Query(ge=1, le=1000)] = 200,
         ) -> dict[str, Any]:
-            """Alerts, newest first; `state=all` with the closed ones."""
+            """Alerts, newest first; `state=all` with the closed ones, `state=observed` those that nobody was told of."""
             found = await asyncio.to_thread(self._log.alerts, who.tenant, open_only=state == "open", limit=limit)
-            shown = [msgspec.to_builtins(alert) for alert in found if who.may_see(alert.call.queue)]
+            wanted = [alert for alert in found if alert.observed == (state == "observed")]
+            shown = [msgspec.to_builtins(alert) for alert in wanted if who.may_see(alert.call.queue)]
             return {"alerts": shown, "cursor": await asyncio.to_thread(self._log.cursor)}
 
         return alerts
@@ -325,6 +328,15 @@ class Api:
             )
 
         return stream
+
+    def _shadow(self) -> Any:
+        async def shadow(who: Annotated[Principal, self._principal(_RULE_MAKERS)]) -> dict[str, Any]:
+            """Where candidate rules would have alerted otherwise on the calls since the start of this process."""
+            if self._runtime.shadow is None:
+                raise RequestError("not_found", "no candidate rules: see the setting shadow_rules", status=404)
+            return self._runtime.shadow.report(who.tenant)
+
+        return shadow
 
     def _routing(self) -> Any:
         async def routing(who: Annotated[Principal, self._principal(WATCHERS)]) -> dict[str, Any]:

@@ -28,6 +28,11 @@ class Metrics:
         self._registry = CollectorRegistry()
         self._events = Counter("mamori_events_total", "Events that became durable", registry=self._registry)
         self._alerts = Counter("mamori_alert_events_total", "Alert events published", registry=self._registry)
+        self._observed = Counter(
+            "mamori_alert_events_observed_total",
+            "Alert events of observed calls, told to nobody",
+            registry=self._registry,
+        )
         self._unscored = Counter(
             "mamori_unscored_total", "Utterances that got no score", ["reason"], registry=self._registry
         )
@@ -51,6 +56,8 @@ class Metrics:
             self._events.inc(value)
         elif name == "alerts":
             self._alerts.inc(value)
+        elif name == "alerts_observed":
+            self._observed.inc(value)
         elif name == "alert_latency_s":
             self._latency.observe(value)
         elif name.startswith("unscored_"):

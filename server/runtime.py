@@ -49,6 +49,7 @@ from server.hub import Hub, Published
 from server.livecall import SNAPSHOT_EVERY, LiveCall, read_snapshot
 from server.routing import RoutingTable
 from server.rulebook import Rulebook
+from server.shadow import Shadow
 from server.storage import codec
 from server.storage.port import AuditEntry, CallRecord, Committed, LedgerEntry, Log, Row
 from server.supervision import Supervision
@@ -135,6 +136,8 @@ class Runtime:
         gate: whether a partial is worth scoring.
         observe: hears of counts and durations.
         routing: who is called for an alert, and who next.
+        shadow: follows the calls under candidate rules, or None.
+        observing: calls that begin now are recorded and alert nobody.
     """
 
     def __init__(
@@ -150,6 +153,8 @@ class Runtime:
         gate: Callable[[str, str], bool] = never,
         observe: Callable[[str, float], None] = lambda _name, _value: None,
         routing: RoutingTable | None = None,
+        shadow: Shadow | None = None,
+        observing: bool = False,
     ) -> None:
         self.log = log
         self.engine = engine
@@ -161,6 +166,8 @@ class Runtime:
         self.limits = limits
         self.gate = gate
         self.observe = observe
+        self.shadow = shadow
+        self.observing = observing
         self.supervision = Supervision(self, routing or RoutingTable())
         self.calls: dict[tuple[str, str], LiveCall] = {}
         self.ready = False
@@ -314,7 +321,10 @@ class Runtime:
             rules_version=self.rules.version,
             rules_digest=self.rulebook.digest,
             model_version=self.engine.model_version,
+            observed=self.observing,
         )
+        if self.shadow is not None:
+            self.shadow.open(record)
         self._writer.add(Entry(calls=[record]))
         self.add_input(call, context)
         return call
@@ -462,6 +472,8 @@ class Runtime:
         if row.kind == "tombstone":
             return
         outputs = call.session.receive(row.value, utc_ms=row.utc_ms, late=late)
+        if self.shadow is not None:
+            self.shadow.fold(call.record, row.value, outputs, utc_ms=row.utc_ms)
         if row.seq is not None and media_time_ms(row.value) is not None:
             call.anchor(call.session.latest_ms, received_s)
         if isinstance(row.value, Segment | CallStarted):
@@ -570,6 +582,9 @@ class Runtime:
             if cursor is None:
                 continue
             alert = event.alert
+            if alert.observed:
+                self.observe("alerts_observed", 1)
+                continue
             self.supervision.changed(tenant, instance, alert)
             if event.type is AlertChange.RAISED and alert.latency_ms is not None:
                 self.observe("alert_latency_s", alert.latency_ms / 1000)
@@ -596,6 +611,8 @@ class Runtime:
         reason = call.session.state.end_reason or "ended"
         call.record = replace(self._record(call), ended_ms=self.clock.utc_ms(), end_reason=reason)
         self.hub.publish(self._status(call))
+        if self.shadow is not None:
+            self.shadow.close(call.record)
         # Until its end is durable the call stays here, lest a late event find it open in the database.
         entry = Entry(
             calls=[call.record],

@@ -43,6 +43,12 @@ class Settings(BaseSettings):
     frame_origins: tuple[str, ...] = Field((), description="Sites that may embed the operator's page.")
     model: str | None = Field(None, description="Classifier: a folder or hub id; none for the bundled one.")
     rules: Path | None = Field(None, description="House rules (TOML); none for the bundled defaults.")
+    shadow_rules: Path | None = Field(
+        None, description="Candidate rules (TOML) to follow every call with, beside the live ones; alerts nobody."
+    )
+    observe: bool = Field(
+        False, description="Record everything and alert nobody; an operator's help button is still answered."
+    )
     playbook: Path | None = Field(None, description="House playbook (TOML); none for the bundled one.")
     window: int = Field(1024, ge=1, le=65536, description="Unacknowledged events per connection.")
     max_frame_bytes: int = Field(65536, ge=1024, le=16_777_216, description="Largest websocket frame.")

@@ -171,7 +171,8 @@ class Supervision:
     def restore(self) -> None:
         """Takes up the alerts that waited when the process stopped."""
         for tenant, instance, alert in self._host.log.waiting_alerts(since_ms=self._host.utc_ms() - REMEMBERED_MS):
-            self.changed(tenant, instance, alert)
+            if not alert.observed:
+                self.changed(tenant, instance, alert)
 
     def changed(self, tenant: str, instance: str, alert: Alert) -> None:
         """An alert is as given from now on: what it waits for falls due at a time of its own, or not at all."""
