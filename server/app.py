@@ -27,6 +27,10 @@ from server.alerts import AlertsEndpoint
 from server.attention import Attentions
 from server.auth import DEFAULT_TENANT, Gate, Tokens
 from server.auth import Limits as AccessLimits
+from server.delivery.dispatch import Budget, Delivery
+from server.delivery.endpoints import DeliveryApi
+from server.delivery.outbox import Outbox
+from server.delivery.secrets import read_secrets
 from server.errors import SetupError
 from server.http import Api
 from server.hub import Hub
@@ -88,10 +92,18 @@ class Mamori:
     """The ASGI application: the two websockets as raw endpoints, everything else through FastAPI."""
 
     def __init__(
-        self, app: FastAPI, runtime: Runtime, ingest: IngestEndpoint, alerts: AlertsEndpoint, gate: Gate, csp: str
+        self,
+        app: FastAPI,
+        runtime: Runtime,
+        delivery: Delivery,
+        ingest: IngestEndpoint,
+        alerts: AlertsEndpoint,
+        gate: Gate,
+        csp: str,
     ) -> None:
         self.api = app
         self.runtime = runtime
+        self.delivery = delivery
         self._ingest = ingest
         self._alerts = alerts
         self.gate = gate
@@ -183,6 +195,27 @@ def make_gate(settings: Settings, log: EmbeddedLog) -> tuple[Gate, SignIn]:
     return gate, SignIn(gate, Accounts(engine), sessions, oidc, log, SystemClock().utc_ms)
 
 
+def make_delivery(settings: Settings, log: EmbeddedLog, runtime: Runtime) -> Delivery:
+    """The senders of the settings.
+
+    Raises:
+        SetupError: a secret cannot be read.
+    """
+    return Delivery(
+        log=log,
+        hub=runtime.hub,
+        outbox=Outbox(log.state.engine),
+        senders=settings.senders,
+        secrets={name: read_secrets(name, config) for name, config in settings.senders.items()},
+        routing=settings.routing,
+        budget=Budget(loud=settings.loud_alerts, window_ms=round(settings.loud_window_s * 1000)),
+        utc_ms=runtime.utc_ms,
+        keep_days=settings.keep_days,
+        public_url=settings.public_url,
+        observe=runtime.observe,
+    )
+
+
 def create_app(settings: Settings, *, scorer: Scorer | None = None, log: EmbeddedLog | None = None) -> Mamori:
     """Makes the server.
 
@@ -227,24 +260,28 @@ def create_app(settings: Settings, *, scorer: Scorer | None = None, log: Embedde
         monotonic=runtime.clock.monotonic,
     )
 
+    delivery = make_delivery(settings, log, runtime)
+
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         await runtime.start()
         warn_unrouted(
             settings.routing, [*log.state.queues(), *((DEFAULT_TENANT, name) for name in rulebook.current.queues)]
         )
+        await delivery.start()
         yield
+        await delivery.stop()
         await runtime.stop()
         engine.close()
         log.close()
 
     app = FastAPI(title="Mamori", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
     Api(runtime, log, gate, metrics, sign_in, attentions).mount(app)
+    DeliveryApi(delivery, log, gate, runtime.utc_ms).mount(app)
     console = resources.files("server").joinpath("console")
     app.mount("/", StaticFiles(directory=str(console), html=True, check_dir=False), name="console")
     ingest = IngestEndpoint(
         runtime, gate, window=settings.window, max_frame_bytes=settings.max_frame_bytes, caller_key=key
     )
-    return Mamori(
-        app, runtime, ingest, AlertsEndpoint(runtime, gate, attentions), gate, content_policy(settings.frame_origins)
-    )
+    alerts = AlertsEndpoint(runtime, gate, attentions)
+    return Mamori(app, runtime, delivery, ingest, alerts, gate, content_policy(settings.frame_origins))

@@ -20,6 +20,7 @@ import uvicorn
 from detector.playbook import PlaybookError, parse_playbook
 from detector.rules import Rules, check_rules
 from server.cli_access import DATA_DIR, open_state, token, user
+from server.cli_delivery import delivery
 from server.cli_replay import replay, tune
 from server.errors import SetupError
 from server.settings import Settings, check_exposure, load_settings
@@ -240,6 +241,7 @@ main.add_command(replay)
 main.add_command(tune)
 main.add_command(token)
 main.add_command(user)
+main.add_command(delivery)
 
 
 @main.group()

@@ -95,6 +95,7 @@ class Hub:
 
     def __init__(self) -> None:
         self._subscriptions: set[Subscription] = set()
+        self._bells: set[asyncio.Event] = set()
 
     def __len__(self) -> int:
         return len(self._subscriptions)
@@ -116,8 +117,15 @@ class Hub:
         """Removes a listener."""
         self._subscriptions.discard(subscription)
 
+    def ring(self, bell: asyncio.Event) -> None:
+        """Sets an event whenever an alert event was published, for those that read the durable stream themselves."""
+        self._bells.add(bell)
+
     def publish(self, item: Published) -> None:
         """Hands a message to all whom it concerns."""
+        if item.topic == "alert":
+            for bell in self._bells:
+                bell.set()
         for subscription in self._subscriptions:
             if subscription.wants(item):
                 subscription.offer(item)

@@ -42,6 +42,9 @@ class Metrics:
             buckets=_LATENCY_BUCKETS,
             registry=self._registry,
         )
+        self._deliveries = Counter(
+            "mamori_deliveries_total", "Attempts to deliver", ["kind", "verdict"], registry=self._registry
+        )
         for name, text, read in (
             ("mamori_live_calls", "Calls that are followed now", live_calls),
             ("mamori_score_queue", "Utterances that wait for a score", queue_depth),
@@ -60,6 +63,8 @@ class Metrics:
             self._observed.inc(value)
         elif name == "alert_latency_s":
             self._latency.observe(value)
+        elif name.startswith("delivery_"):
+            self._deliveries.labels(*name.split("_")[1:]).inc(value)
         elif name.startswith("unscored_"):
             self._unscored.labels(name.removeprefix("unscored_")).inc(value)
 

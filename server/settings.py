@@ -10,10 +10,12 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from server.delivery.config import SenderConfig, SenderName
 from server.errors import SetupError
 from server.routing import RoutingTable
 
 MIN_KEY_BYTES: Final = 32
+MIN_SENDER_SECRET_BYTES: Final = 24
 _LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 
 
@@ -82,6 +84,9 @@ class Settings(BaseSettings):
     routing: RoutingTable = Field(
         RoutingTable(),
         description="Table: who is called for the alerts of a queue, and who next; see docs/delivery.md.",
+    )
+    senders: dict[SenderName, SenderConfig] = Field(
+        {}, description="Table from name to sender: webhook, slack, teams or pagerduty; see docs/delivery.md."
     )
     loud_alerts: int = Field(
         12, ge=1, description="Alerts below `escalate` that may be loud for one supervisor within `loud_window_s`."
@@ -182,6 +187,7 @@ def check_exposure(settings: Settings) -> None:
         raise SetupError("public_url: expected an https address (http on loopback) without a path")
     if settings.oidc_issuer:
         _check_oidc(settings)
+    _check_senders(settings)
     for name in ("link_listen", "link_takeover"):
         link = getattr(settings, name)
         if link and not link.startswith("https://"):
@@ -206,6 +212,19 @@ def check_secret_file(path: Path, name: str, *, least_bytes: int = MIN_KEY_BYTES
         raise SetupError(f"{name}: {path}: expected at least {least_bytes} bytes")
     if found.st_mode & 0o077:
         raise SetupError(f"{name}: {path}: readable by others; expected mode 0600")
+
+
+def _check_senders(settings: Settings) -> None:
+    for name, sender in settings.senders.items():
+        for field, path in sender.secret_files.items():
+            check_secret_file(path, f"senders.{name}.{field}", least_bytes=MIN_SENDER_SECRET_BYTES)
+    for route in settings.routing.routes:
+        for tier in route.tiers:
+            for name in tier.senders:
+                if name not in settings.senders:
+                    raise SetupError(f"routing: queue {route.queue!r}: no sender of the name {name!r}")
+                if settings.senders[name].tenant != route.tenant:
+                    raise SetupError(f"routing: queue {route.queue!r}: sender {name!r} is of another tenant")
 
 
 def _check_oidc(settings: Settings) -> None:

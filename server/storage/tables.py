@@ -193,3 +193,36 @@ AUDIT_STATE: Final = sa.Table(
     sa.Column("mac", sa.String(64), nullable=False),
 )
 """One row: where the audit chain begins and ends, sealed by a key that is not in the database."""
+
+SENDERS: Final = sa.Table(
+    "senders",
+    METADATA,
+    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("tenant", sa.String(64), nullable=False),
+    sa.Column("cursor", sa.BigInteger, nullable=False),
+    sa.Column("disabled_ms", sa.BigInteger),
+    sa.Column("disabled_reason", sa.String(64), nullable=False),
+)
+
+OUTBOX: Final = sa.Table(
+    "outbox",
+    METADATA,
+    sa.Column("id", _BigId, primary_key=True, autoincrement=True),
+    sa.Column("tenant", sa.String(64), nullable=False),
+    sa.Column("sender", sa.String(64), nullable=False),
+    sa.Column("message_id", sa.String(64), nullable=False),
+    sa.Column("alert_id", sa.String(64), nullable=False),
+    sa.Column("change", sa.String(32), nullable=False),
+    sa.Column("level", sa.String(16), nullable=False),
+    sa.Column("created_ms", sa.BigInteger, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("next_ms", sa.BigInteger, nullable=False),
+    sa.Column("reason", sa.String(64), nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.UniqueConstraint("sender", "message_id"),
+    sa.Index("outbox_due", "sender", "state", "next_ms"),
+    sa.Index("outbox_by_alert", "sender", "alert_id", "state"),
+    sa.Index("outbox_by_time", "state", "created_ms"),
+    sqlite_autoincrement=True,
+)
