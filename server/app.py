@@ -32,6 +32,7 @@ from server.delivery.endpoints import DeliveryApi
 from server.delivery.outbox import Outbox
 from server.delivery.secrets import read_secrets
 from server.errors import SetupError
+from server.formats import load_formats
 from server.http import Api
 from server.hub import Hub
 from server.ingest import IngestEndpoint
@@ -44,6 +45,9 @@ from server.settings import Settings
 from server.shadow import Shadow
 from server.sockets import Receive, Scope, Send, headers_of
 from server.storage.embedded import EmbeddedLog
+from server.vendorposts import VendorPosts
+from server.vendors import Vendors
+from server.vendorsocket import VendorEndpoint, query_of
 
 _ANY_ADDRESS: Final = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
 
@@ -97,6 +101,7 @@ class Mamori:
         runtime: Runtime,
         delivery: Delivery,
         ingest: IngestEndpoint,
+        vendor: VendorEndpoint,
         alerts: AlertsEndpoint,
         gate: Gate,
         csp: str,
@@ -105,6 +110,7 @@ class Mamori:
         self.runtime = runtime
         self.delivery = delivery
         self._ingest = ingest
+        self._vendor = vendor
         self._alerts = alerts
         self.gate = gate
         self._csp = csp.encode("latin-1")
@@ -121,7 +127,7 @@ class Mamori:
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] == "/v1/ingest":
-            await self._ingest(scope, receive, send)
+            await (self._vendor if "format" in query_of(scope) else self._ingest)(scope, receive, send)
         elif scope["path"] == "/v1/alerts":
             await self._alerts(scope, receive, send)
         else:
@@ -155,6 +161,18 @@ def content_policy(frame_origins: tuple[str, ...]) -> str:
     )
 
 
+def read_secret(path: Path | None, name: str) -> str:
+    """A secret from its file; empty without one.
+
+    Raises:
+        SetupError: it cannot be read; names the setting.
+    """
+    try:
+        return path.read_text(encoding="utf-8").strip() if path is not None else ""
+    except (OSError, UnicodeDecodeError):
+        raise SetupError(f"{name}: {path}: cannot be read") from None
+
+
 def make_gate(settings: Settings, log: EmbeddedLog) -> tuple[Gate, SignIn]:
     """Who may come in, and how people sign in.
 
@@ -175,11 +193,7 @@ def make_gate(settings: Settings, log: EmbeddedLog) -> tuple[Gate, SignIn]:
     )
     oidc = None
     if settings.oidc_issuer:
-        secret = settings.oidc_client_secret_file
-        try:
-            client_secret = secret.read_text(encoding="utf-8").strip() if secret is not None else ""
-        except (OSError, UnicodeDecodeError):
-            raise SetupError(f"oidc_client_secret_file: {secret}: cannot be read") from None
+        client_secret = read_secret(settings.oidc_client_secret_file, "oidc_client_secret_file")
         oidc = OidcSignIn(
             OidcConfig(
                 issuer=settings.oidc_issuer,
@@ -276,12 +290,26 @@ def create_app(settings: Settings, *, scorer: Scorer | None = None, log: Embedde
         log.close()
 
     app = FastAPI(title="Mamori", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
-    Api(runtime, log, gate, metrics, sign_in, attentions).mount(app)
+    vendors = Vendors(runtime, gate, load_formats(settings.mappings), caller_key=key, observe=metrics.observe_format)
+    posts = VendorPosts(
+        vendors,
+        gate,
+        public_url=settings.public_url,
+        twilio_token=read_secret(settings.twilio_auth_token_file, "twilio_auth_token_file"),
+        max_bytes=settings.max_webhook_bytes,
+    )
+    Api(runtime, log, gate, metrics, sign_in, attentions, posts).mount(app)
     DeliveryApi(delivery, log, gate, runtime.utc_ms).mount(app)
     console = resources.files("server").joinpath("console")
     app.mount("/", StaticFiles(directory=str(console), html=True, check_dir=False), name="console")
-    ingest = IngestEndpoint(
-        runtime, gate, window=settings.window, max_frame_bytes=settings.max_frame_bytes, caller_key=key
+    bounds = {"window": settings.window, "max_frame_bytes": settings.max_frame_bytes}
+    return Mamori(
+        app,
+        runtime,
+        delivery,
+        IngestEndpoint(runtime, gate, caller_key=key, **bounds),
+        VendorEndpoint(runtime, gate, vendors, **bounds),
+        AlertsEndpoint(runtime, gate, attentions),
+        gate,
+        content_policy(settings.frame_origins),
     )
-    alerts = AlertsEndpoint(runtime, gate, attentions)
-    return Mamori(app, runtime, delivery, ingest, alerts, gate, content_policy(settings.frame_origins))

@@ -168,11 +168,17 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
 @click.option("--speed", type=float, default=4.0, show_default=True, help="Times real time.")
 @click.option("--once", is_flag=True, help="Stop after all calls were played once.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Keep the data here (default: a temporary folder).")
-def demo(port: int, speed: float, once: bool, data_dir: Path | None) -> None:
+@click.option("--format", "form", help="The contact centre speaks this platform's format, for example genesys.")
+def demo(port: int, speed: float, once: bool, data_dir: Path | None, form: str | None) -> None:
     """A server and a simulated contact centre; prints the console's address."""
     from server.demo import run_demo
+    from server.formats import load_formats, pick_format
 
-    run_demo(port=port, speed=speed, once=once, data_dir=data_dir)
+    try:
+        chosen = pick_format(load_formats(()), form) if form is not None else None
+    except SetupError as error:
+        raise click.ClickException(str(error)) from None
+    run_demo(port=port, speed=speed, once=once, data_dir=data_dir, form=chosen)
 
 
 @main.command()

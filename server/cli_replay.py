@@ -18,6 +18,11 @@ from server.errors import SetupError
 
 @click.command()
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path, allow_dash=True))
+@click.option(
+    "--format", "form", help="The files are in this platform's format (see docs/integrations), one message a line."
+)
+@click.option("--mapping", type=click.Path(path_type=Path, dir_okay=False), help="TOML file with a format of your own.")
+@click.option("--query", multiple=True, help="What the address would say, call_id=…&speaker=…; once, or once a file.")
 @click.option("--url", help="Send to this server instead, for example ws://127.0.0.1:8787.")
 @click.option("--token", envvar="MAMORI_TOKEN", help="Token for --url.")
 @click.option("--speed", default="max", show_default=True, help="Times real time, or max: by the events' own time.")
@@ -31,6 +36,9 @@ from server.errors import SetupError
 @click.option("--call", help="Id of one stored call (default: all).")
 def replay(
     files: tuple[Path, ...],
+    form: str | None,
+    mapping: Path | None,
+    query: tuple[str, ...],
     url: str | None,
     token: str | None,
     speed: str,
@@ -41,7 +49,7 @@ def replay(
     data_dir: Path | None,
     call: str | None,
 ) -> None:
-    """Events (JSONL) or stored calls through the detector; alert events as JSON lines on standard output.
+    """Events (JSONL), a platform's own messages, or stored calls through the detector; prints alert events as JSON lines.
 
     Stored calls are recomputed under the rules that each began with, from their own log: what the platform sent, what
     supervisors did, what the ledger knew.
@@ -49,11 +57,19 @@ def replay(
     from models.scorer import load_scorer
     from server import replay as replaying
     from server.app import partial_gate, read_playbook, read_rules
+    from server.format_replay import read_format, stream_format, summary
+    from server.formats import load_formats, pick_format
     from server.stored import replay_stored, stored_calls
 
     factor = None if speed == "max" else _number(speed)
     started_s = time.monotonic()
     try:
+        formats = load_formats(() if mapping is None else (mapping,))
+        given = pick_format(formats, form) if form is not None else None
+        if url is not None and given is not None:
+            sent = asyncio.run(stream_format(given, files, query, url=url, token=token))
+            click.echo(f"{sent} messages acknowledged in {time.monotonic() - started_s:.1f} s", err=True)
+            return
         if url is not None:
             sent = asyncio.run(replaying.stream(list(files), url=url, token=token, speed=factor))
             click.echo(f"{sent} events acknowledged in {time.monotonic() - started_s:.1f} s", err=True)
@@ -71,7 +87,12 @@ def replay(
             def run(with_rules: Rules | None) -> Iterator[AlertEvent]:
                 return replay_stored(data_dir, records, rules=with_rules, **how)
         elif files:
-            events = list(replaying.read_events(files))
+            if given is not None:
+                events, source = read_format(given, files, query)
+                for line in summary(source):
+                    click.echo(line, err=True)
+            else:
+                events = list(replaying.read_events(files))
             counted, base = f"{len(events)} events", read_rules(against)
 
             def run(with_rules: Rules | None) -> Iterator[AlertEvent]:

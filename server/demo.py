@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import secrets
 import signal
 import tempfile
 import threading
@@ -15,9 +16,11 @@ from typing import Any, Final
 
 import click
 
+from detector.adapters.frame import Format
 from models.corpus.callscript import Script, events_of, parse_scripts
 from server.cli import run_server
 from server.client import IngestClient
+from server.format_demo import FormatStage
 from server.settings import load_settings
 
 STAGGER_S: Final = 6.0
@@ -25,6 +28,8 @@ STAGGER_S: Final = 6.0
 PARTIAL_CHARS: Final = 6
 """A partial is sent for each so many characters spoken."""
 AT_ONCE: Final = 12
+DEMO_URL: Final = "http://127.0.0.1"
+"""What the demo's Twilio signs its webhooks over; nobody else has to reach it."""
 
 
 def demo_calls() -> list[Script]:
@@ -55,8 +60,11 @@ async def play_call(client: IngestClient, script: Script, call_id: str, speed: f
         await client.send(event)
 
 
-async def play(url: str, *, speed: float, once: bool) -> int:
+async def play(url: str, *, speed: float, once: bool, stage: FormatStage | None = None) -> int:
     """Streams the demo's calls, a few at once, over and over unless `once`.
+
+    Args:
+        stage: tells them in a platform's format instead of our own.
 
     Returns:
         How many calls were played.
@@ -65,11 +73,19 @@ async def play(url: str, *, speed: float, once: bool) -> int:
     order = random.Random(7)
     slots = asyncio.Semaphore(AT_ONCE)
     played = 0
-    async with IngestClient(url) as client, asyncio.TaskGroup() as group:
+    async with contextlib.AsyncExitStack() as stack:
+        client = await stack.enter_async_context(IngestClient(url)) if stage is None else None
+        if stage is not None:
+            await stack.enter_async_context(stage.open())
+        group = await stack.enter_async_context(asyncio.TaskGroup())
 
         async def run(script: Script, call_id: str) -> None:
             async with slots:
-                await play_call(client, script, call_id, speed)
+                if client is not None:
+                    await play_call(client, script, call_id, speed)
+                elif stage is not None:
+                    events = with_partials(events_of(script, call_id=call_id))
+                    await stage.play(events, call_id=call_id, language=script.language, speed=speed)
 
         while True:
             order.shuffle(scripts)
@@ -84,8 +100,22 @@ async def play(url: str, *, speed: float, once: bool) -> int:
     return played
 
 
-def run_demo(*, port: int, speed: float, once: bool, data_dir: Path | None) -> None:
-    """Runs server and contact centre until interrupted, or until all calls were played once."""
+def twilio_token(folder: Path) -> Path:
+    """A file with an auth token of the demo's own, so that its webhooks are signed as real ones are."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "demo-twilio-token"
+    if not path.exists():
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_hex(16), encoding="ascii")
+    return path
+
+
+def run_demo(*, port: int, speed: float, once: bool, data_dir: Path | None, form: Format | None = None) -> None:
+    """Runs server and contact centre until interrupted, or until all calls were played once.
+
+    Args:
+        form: the contact centre speaks this platform's format.
+    """
     with contextlib.ExitStack() as stack:
         folder = data_dir or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mamori-demo-")))
 
@@ -94,11 +124,19 @@ def run_demo(*, port: int, speed: float, once: bool, data_dir: Path | None) -> N
             thread = threading.Thread(target=feed, args=(bound,), name="demo-feed", daemon=True)
             thread.start()
 
+        secrets_: dict[str, Any] = {}
+        if form is not None and form.name == "twilio":
+            secrets_ = {"twilio_auth_token_file": twilio_token(folder), "public_url": DEMO_URL}
+
         def feed(bound: int) -> None:
-            played = asyncio.run(play(f"ws://127.0.0.1:{bound}", speed=speed, once=once))
+            stage = None
+            if form is not None:
+                token = secrets_["twilio_auth_token_file"].read_text() if secrets_ else ""
+                stage = FormatStage(form, f"http://127.0.0.1:{bound}", public_url=DEMO_URL, secret=token)
+            played = asyncio.run(play(f"ws://127.0.0.1:{bound}", speed=speed, once=once, stage=stage))
             click.echo(f"{played} calls played")
             if once:
                 signal.raise_signal(signal.SIGINT)
 
         with contextlib.suppress(KeyboardInterrupt):
-            run_server(load_settings(None, {"port": port, "data_dir": folder}), announce=announce)
+            run_server(load_settings(None, {"port": port, "data_dir": folder, **secrets_}), announce=announce)

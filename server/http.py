@@ -28,6 +28,7 @@ from server.sse import event_lines, resume_point
 from server.storage.embedded import EmbeddedLog
 from server.storage.port import AuditEntry, Batch
 from server.storage.tables import FLAGS
+from server.vendorposts import VendorPosts
 
 MAX_ITEMS: Final = 256
 MAX_TEXT: Final = 16_000
@@ -105,10 +106,18 @@ class Api:
         metrics: for `/metrics`.
         sign_in: the endpoints of signing in.
         attentions: what each supervisor hears.
+        posts: the endpoint of platforms that post.
     """
 
     def __init__(
-        self, runtime: Runtime, log: EmbeddedLog, gate: Gate, metrics: Metrics, sign_in: SignIn, attentions: Attentions
+        self,
+        runtime: Runtime,
+        log: EmbeddedLog,
+        gate: Gate,
+        metrics: Metrics,
+        sign_in: SignIn,
+        attentions: Attentions,
+        posts: VendorPosts,
     ) -> None:
         self._runtime = runtime
         self._log = log
@@ -116,6 +125,7 @@ class Api:
         self._metrics = metrics
         self._sign_in = sign_in
         self._attentions = attentions
+        self._posts = posts
 
     def mount(self, app: FastAPI) -> None:
         """Adds the routes and the handlers of errors."""
@@ -135,6 +145,7 @@ class Api:
         router.get("/attention")(self._attention())
         router.get("/reports/prevalence")(self._prevalence())
         self._sign_in.mount(router)
+        self._posts.mount(router)
         app.include_router(router)
         app.get("/healthz")(self._healthz())
         app.get("/readyz")(self._readyz())

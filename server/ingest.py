@@ -16,7 +16,7 @@ from server.auth import FEEDERS, Gate, Principal
 from server.errors import EventError
 from server.redaction import hash_caller, redact_event
 from server.runtime import RETRY_AFTER_MS, Runtime
-from server.sockets import CLOSE_POLICY, Receive, Scope, Send, shake_hands, until_revoked
+from server.sockets import CLOSE_POLICY, Receive, Scope, Send, converse, shake_hands
 from server.wire import PROTOCOL, Resume, decode_event, nack, parse_frame
 
 MAX_ANSWERS: Final = 4_096
@@ -110,22 +110,12 @@ class IngestEndpoint:
             "max_frame_bytes": self._max_frame_bytes,
         }
         await send({"type": "websocket.send", "text": msgspec.json.encode(welcome).decode()})
-        loop = asyncio.get_running_loop()
-        writer = loop.create_task(self._write(feed, send))
-        reader = loop.create_task(self._read(feed, receive))
-        guard = loop.create_task(until_revoked(self._gate, principal))
-        tasks = {writer, reader, guard}
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            revoked = await converse(self._read(feed, receive), self._write(feed, send), self._gate, principal)
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
             self._runtime.disconnected(feed)
-        if guard in done:
+        if revoked:
             await send({"type": "websocket.close", "code": CLOSE_POLICY, "reason": "token no longer valid"})
-        elif reader in done:
-            reader.result()
 
     async def _read(self, feed: _Feed, receive: Receive) -> None:
         while True:

@@ -36,6 +36,12 @@ class Metrics:
         self._unscored = Counter(
             "mamori_unscored_total", "Utterances that got no score", ["reason"], registry=self._registry
         )
+        self._formats = Counter(
+            "mamori_format_total",
+            "Messages in platforms' own formats, and what was wrong with some",
+            ["format", "what"],
+            registry=self._registry,
+        )
         self._latency = Histogram(
             "mamori_alert_latency_seconds",
             "From receipt of the trigger to the alert",
@@ -67,6 +73,10 @@ class Metrics:
             self._deliveries.labels(*name.split("_")[1:]).inc(value)
         elif name.startswith("unscored_"):
             self._unscored.labels(name.removeprefix("unscored_")).inc(value)
+
+    def observe_format(self, form: str, what: str) -> None:
+        """Counts a message of a format (`messages`), or something to hear about it."""
+        self._formats.labels(form, what).inc()
 
     def text(self) -> bytes:
         """The exposition format."""

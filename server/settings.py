@@ -58,13 +58,21 @@ class Settings(BaseSettings):
     idle_end_s: float = Field(900, gt=0, description="Seconds without events after which a call ends.")
     lost_after_s: float = Field(10, gt=0, description="Seconds without connection after which a feed is lost.")
     score_workers: int = Field(1, ge=1, le=64, description="Inference threads.")
+    mappings: tuple[Path, ...] = Field((), description="TOML files with formats of the house's own.")
+    max_webhook_bytes: int = Field(4_194_304, ge=1024, le=67_108_864, description="Largest body of a webhook.")
+    twilio_auth_token_file: Path | None = Field(
+        None, description="File with Twilio's auth token; its webhooks' signatures are over `public_url`."
+    )
     keep_days: int = Field(90, ge=1, description="Days for which transcripts are kept.")
     tls_cert: Path | None = Field(None, description="Certificate chain (PEM) for TLS.")
     tls_key: Path | None = Field(None, description="Private key (PEM) for TLS.")
     trusted_proxies: tuple[str, ...] = Field(
         (), description="Addresses of proxies that end TLS for us and whose forwarding headers are believed."
     )
-    public_url: str = Field("", description="Address at which browsers reach the server; needed for OpenID Connect.")
+    public_url: str = Field(
+        "",
+        description="Address at which browsers and platforms reach the server; needed for OpenID Connect and Twilio.",
+    )
     session_hours: float = Field(12, gt=0, le=168, description="Hours after which people sign in again.")
     limit_requests_s: float = Field(50, gt=0, description="HTTP requests and commands a second for each credential.")
     limit_events_s: float = Field(20_000, gt=0, description="Ingested events a second for each token.")
@@ -179,12 +187,14 @@ def check_exposure(settings: Settings) -> None:
             raise SetupError("hosts, trusted_proxies: name them; a star would let anybody in")
     if (settings.tls_cert is None) != (settings.tls_key is None):
         raise SetupError("tls_cert: needs tls_key, and the other way round")
-    for name in ("tls_key", "oidc_client_secret_file"):
+    for name in ("tls_key", "oidc_client_secret_file", "twilio_auth_token_file"):
         path = getattr(settings, name)
         if path is not None:
             check_secret_file(path, name)
     if settings.public_url and not _address(settings.public_url):
         raise SetupError("public_url: expected an https address (http on loopback) without a path")
+    if settings.twilio_auth_token_file is not None and not settings.public_url:
+        raise SetupError("twilio_auth_token_file: needs public_url, over which Twilio signs")
     if settings.oidc_issuer:
         _check_oidc(settings)
     _check_senders(settings)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from typing import Any, Final
 
 from server.auth import Gate, Principal, Role
@@ -64,3 +64,28 @@ async def until_revoked(gate: Gate, principal: Principal) -> None:
         if not await asyncio.to_thread(gate.stands, principal):
             return
         await asyncio.sleep(gate.recheck_s)
+
+
+async def converse(
+    reader: Coroutine[Any, Any, None], writer: Coroutine[Any, Any, None], gate: Gate, principal: Principal
+) -> bool:
+    """Reads and writes until either ends or the credential does.
+
+    Returns:
+        Whether the credential is no longer good; what the reader raised is raised.
+    """
+    loop = asyncio.get_running_loop()
+    reading, writing = loop.create_task(reader), loop.create_task(writer)
+    guard = loop.create_task(until_revoked(gate, principal))
+    tasks = {reading, writing, guard}
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    if guard in done:
+        return True
+    if reading in done:
+        reading.result()
+    return False

@@ -134,6 +134,7 @@ FORMAT: Final = Format(
     write=write,
     query=query,
     one_call=True,
+    names_calls=True,
     split=True,
     shaky_channels=True,
 )

@@ -130,6 +130,7 @@ class Format:
         write_call: the same for a format that tells whole calls.
         query: parameters that a connection of one call needs; with any, each call has a connection of its own.
         one_call: whether a connection carries one call, which the query names.
+        names_calls: whether its messages can name their calls all the same.
         split: whether each side of a call has a connection of its own, named by `speaker`.
         webhook: whether the vendor posts rather than streams.
         channel_role: who speaks on a channel, where neither message nor query says it.
@@ -144,6 +145,7 @@ class Format:
     write_call: WriteCall | None = None
     query: Callable[[Telling], dict[str, str]] = no_query
     one_call: bool = False
+    names_calls: bool = False
     split: bool = False
     webhook: bool = False
     channel_role: Callable[[str, str], Speaker | None] = no_role

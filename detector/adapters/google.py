@@ -144,4 +144,5 @@ FORMAT: Final = Format(
     write=write,
     query=query,
     one_call=True,
+    names_calls=True,
 )
