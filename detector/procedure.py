@@ -1,7 +1,9 @@
 """The procedure for ending a call: `caution` → `first_warning` → `final_warning` → `may_end`.
 
 A step counts only when the operator's own words gave it. The words are recognised by the classifier's cues where it
-was asked, and by the patterns here in any case; a second warning is the final one however it is put.
+was asked, and by the patterns here in any case; where both find a step the later one counts, and a second warning is the
+final one however it is put. The patterns are loose on purpose: they are made of what is spoken about, what is asked or
+refused, and what would follow. What keeps a friendly good-bye out is the order of the steps, not the words.
 """
 
 from __future__ import annotations
@@ -15,66 +17,98 @@ from detector.labels import STEPS
 CUE_SCORE: Final = 0.6
 """Score from which a cue of the classifier counts; below it the patterns alone decide."""
 
-_CONTINUES_JA: Final = r"(続(く|き|ける|けられ|けて|行|い)|繰り返|やめ(て|ない)|止め(て|ない)|改め|お控え|これ以上|このまま|再度|今後も|また)"
-_END_JA: Final = (
-    r"((お)?電話(を|は)?.{0,8}(切ら|切る|終了|終わら|お切り)|(お)?通話(を|は)?.{0,8}(切|終了|終わ)|"
-    r"(対応|応対|ご案内|お話|お電話)(を|は)?.{0,10}(終了|終わら|打ち切|控えさせ|できかね|いたしかね|いたしませ|いたしません|続けられ|出来かね))"
+_ABOUT_JA: Final = (
+    r"(言葉|発言|おっしゃ|お話|話し方|声|言い方|言葉遣い|皮肉|質問|ご要求|公開|投稿|拡散|録音の|態度|名を出|名指し|個人|家族|"
+    r"従業員|担当者|職員|スタッフ|差別|国籍|威圧|暴言|そのようなこと|そういったこと|今のよう)"
+)
+_ASKS_JA: Final = (
+    r"(控え|おやめ|やめ(て|いただ)|止めて(いただ|くださ)|ご遠慮|遠慮(いただ|願)|抑え|慎(ん|み)|気をつけ|穏やか|落ち着|荒らげず|荒げず|"
+    r"冷静|お静かに|困ります)"
+)
+_REFUSES_JA: Final = (
+    r"(お受け(は)?(でき|いたしかね|しかね)|受けかね|お答え(は)?(でき|いたしかね|しかね)|お話し?(は)?でき|お断り(いた)?し|見過ごせ|"
+    r"進められませ|ここまで(に|と)|応じ(かね|られ))"
+)
+_GOES_ON_JA: Final = (
+    r"((?<!手)続[かきくけい]|続けられ|繰り返さ|繰り返(す|し)|改まら|改めて(いただけな|いただけませ)|おやめいただけな|やめていただけな|"
+    r"これ以上.{0,14}(お話|発言|言葉|対応|応対|お電話|通話|公開|続)|このまま.{0,20}(発言|言葉|お話|続|状況)|今後(も)?同じ|"
+    r"危害.{0,12}(お話|ご発言)ですと|再び|再度.{0,12}(発言|言葉))"
+)
+_ENDS_JA: Final = (
+    r"(切らせ|切ら(ざる|なけれ)|お切り|切ります|終了|終わら|終わり|終え|打ち切|(対応|応対|説明|ご案内|お話|お電話)(を|は|も)?.{0,12}"
+    r"(できかね|いたしかね|できな|続けられ|難しく|お断り|控えさせ|出来かね|ここまで)|お断りする|お断りさせ|取りやめ|責任者に代わ|"
+    r"警察|弁護士|法的|会社(から|として).{0,8}(対応|対処|お断り))"
 )
 _PATTERNS: Final[Mapping[str, Mapping[str, re.Pattern[str]]]] = {
     "ja": {
         "caution": re.compile(
-            r"(そのよう|そういった|そういう|先ほどのよう|今のよう|大きな声|大声|暴言|お言葉|ご発言|発言|言い方|おっしゃり方|言葉遣い|"
-            r"個人的な(質問|こと)|威圧).{0,24}(お控え|控えて|おやめ|やめて|止めて|ご遠慮|遠慮|落ち着|お静かに|困り|差し控え)|"
-            r"落ち着いて(お話|いただ|くださ)|冷静に(お話|お願い|いただ)"
+            rf"{_ABOUT_JA}.{{0,30}}{_ASKS_JA}|(個人|関係のない|用件以外|用件と関係|そのよう|そういった|同じ(お答え|お話|回答)|"
+            rf"担当者|従業員|職員).{{0,30}}{_REFUSES_JA}|"
+            r"(落ち着いて|冷静に|穏やかに|お静かに)(、)?(お話|いただ|くださ|お願い)|お答えは同じ.{0,20}ここまで|"
+            r"そのようにおっしゃ.{0,20}(困|進められ|対応)"
         ),
-        "first_warning": re.compile(
-            _CONTINUES_JA + r".{0,48}" + _END_JA + r"|" + _CONTINUES_JA + r".{0,40}(警察|弁護士|法的)"
-        ),
+        "first_warning": re.compile(rf"{_GOES_ON_JA}.{{0,60}}{_ENDS_JA}"),
         "final_warning": re.compile(
-            r"(最後(の|に|と|通告|の警告|のお願い)|最終|再三|何度もお願い|先ほど(も|から)(申し上げ|お伝え|お願い)|次に|もう一度(でも)?|"
-            r"これが最後|既に一度|改めて申し上げ|二度目).{0,60}(" + _END_JA + r"|警告|お控え|終了|終話)"
+            rf"(最後(の|に|と|通告)|これ(で|が)最後|最終|再三|何度もお願い|先ほど(も|から)(申し上げ|お伝え|お願い)|次に|次は|もう一度(でも)?|"
+            rf"既に一度|改めて申し上げ|二度目|二度と).{{0,60}}({_ENDS_JA}|警告|控え)|これ(で|が)最後(に|と|の)|"
+            r"警察(に|へ)(は)?(ご)?(通報|相談|連絡|届け)(いた)?(し)?ます"
         ),
         "may_end": re.compile(
-            r"(これ(を|に|で)|これにて|それでは|では|ここで|申し訳.{0,8}|よって|ため|ので).{0,24}"
-            r"((お)?電話(を|は)?(切らせて(いただ|頂)|終了(いたし|させて|し)|終わらせて|お切りし)|"
-            r"(通話|対応|応対|お話)(を|は)?(終了(いたし|させて|します)|終わらせて|打ち切らせて|切らせて))|"
-            r"(お)?電話(を|は)?切らせて(いただきます|頂きます)"
+            r"(電話|通話|対応|応対|お話)(を|は|も)?.{0,10}(切らせて(いただ|頂)|終了(いたし|させて|し)(ます|て|い)|終わらせて|終えさせて|"
+            r"終えます|お切りし|打ち切らせて)|(切らせて|終わらせて|終了させて)(いただき|頂き)ます|"
+            r"(これ|ここ|本日).{0,6}(で|は)失礼(いた)?します|失礼(いた)?します。?$|失礼(いた)?します。.{0,24}(書面|終了|切)"
         ),
     },
     "en": {
         "caution": re.compile(
-            r"\b(please|ask you|asking you|need you|kindly|would you|appreciate it if you|can you|could you|not okay|"
-            r"not acceptable|inappropriate|unacceptable|won't tolerate|don't appreciate)\b.{0,50}\b(language|tone|shout(ing)?|yell(ing)?|"
-            r"swear(ing)?|curs(e|ing)|insult(s|ing)?|remarks?|comments?|calm( down)?|respectful|civil|speak to me|raise your voice|"
-            r"lower your voice|that word|personal questions?|threat(s|en|ening)?)\b|"
-            r"\b(that|this|your) (kind of )?(language|tone|comments?|remarks?)\b.{0,40}\b(not|in)\w* ?(acceptable|appropriate|okay|called for)",
+            r"\b(please|ask(ing)? (you|that)|need you|kindly|would you|appreciate it if|can (you|we)|could (you|we)|let'?s|i('d| would) "
+            r"(like|appreciate|prefer|rather)|i('m| am) not (going|willing|able|prepared|here) to|i (won'?t|don'?t|can'?t|cannot|will "
+            r"not|do not)|no need (to|for)|there'?s no)\b.{0,60}\b(language|tone|voice|shout(ed|ing)?|yell(ed|ing)?|scream(ed|ing)?|"
+            r"swear(ing)?|sworn|curs(e|ed|ing)|insult(s|ed|ing)?|remarks?|comments?|calm(ly)?( down)?|respect(ful)?|civil|polite(ly)?|"
+            r"(speak|speaking|spoken|talk|talking|talked) to (me|us|anyone|people)|that way|like that|name.calling|threat(s|en|ening|ened)?|"
+            r"abus(e|ed|ive)|rude|personal (questions?|things?|matters?)|that word|anything personal|discuss that)\b|"
+            r"\b(that|this|your|such|what you said|those)( (kind|sort) of)? ?(language|tone|comments?|remarks?|words?|question)?\b.{0,30}"
+            r"\b(is|are|was|were|isn't|aren't) ?(not|n't)?.{0,10}\b(acceptable|appropriate|okay|ok|called for|unacceptable|"
+            r"inappropriate|offensive|hurtful)\b",
             re.IGNORECASE,
         ),
         "first_warning": re.compile(
-            r"\b(if|should|unless|continu\w+|keep|any (more|further)|carry on|goes on|persist\w*)\b.{0,90}"
-            r"\b(end(ing)? (the|this|our)|terminat\w+|disconnect\w*|hang(ing)? up|drop the call|close (the|this) call|"
-            r"(have|need|forced|going|able) to (end|stop)|not be able to (continue|help)|unable to continue|call the police|report(ed)? (this|you|it))\b|"
-            r"\b(end|terminate|disconnect)( the| this)? call\b.{0,50}\b(if|unless|should)\b",
+            r"\b(if|should|unless|continu\w+|keeps?|another|any (more|further)|carr(y|ies) on|goes on|persists?\w*|again|otherwise|"
+            r"or (else )?(i|we)('ll| will)?)\b.{0,100}"
+            r"\b(end(ing)? (the|this|our|things)|terminat\w+|disconnect\w*|hang(ing)? up|drop(ping)? (the|this) call|"
+            r"(close|finish|cut|stop|leave)(ing)? (off )?(the|this|our) (call|conversation)|(have|need|forced|going|able) to (end|stop)|"
+            r"(not|won't|unable|can't|cannot) (be able to |to )?(continue|help|go on|carry on|stay on)|call the police|speak to the police|"
+            r"involve the police|report(ed)? (this|you|it)|that('s| is) the end of (this|the) (call|conversation))\b|"
+            r"\b(end|terminate|disconnect|hang up on)( the| this)?( call)?\b.{0,50}\b(if|unless|should)\b",
             re.IGNORECASE,
         ),
         "final_warning": re.compile(
-            r"\b(final|last|second) (warning|time|chance|notice|request)\b|\b(already|previously) (warned|asked|told) you\b.{0,80}"
-            r"\b(end|terminat\w+|disconnect\w*|hang up)\b|\b(one more|once more|next (time|one))\b.{0,80}"
-            r"\b(end|terminat\w+|disconnect\w*|hang(ing)? up)\b|\bi('m| am| will|'ll)? ?(not )?(going to )?(warn|warned|ask) you again\b",
+            r"\b(final|last|second|third) (warning|time|chance|notice|request)\b|\b(already|previously) (warned|asked|told) you\b.{0,80}"
+            r"\b(end|terminat\w+|disconnect\w*|hang(ing)? up)\b|\b(one more|once more|next (time|one|word|remark))\b.{0,80}"
+            r"\b(end|over|finished|terminat\w+|disconnect\w*|hang(ing)? up)\b|\b(won't|will not|not going to) (warn|ask|tell|say (it|this) to) "
+            r"(you )?again\b|\bno more warnings\b|\bi('ve| have) (asked|warned|told) you (once|twice|before|already)\b.{0,90}"
+            r"\b(end|over|terminat\w+|disconnect\w*|hang(ing)? up)\b|\b(we|i)('re| are|'m| am|'ll| will) (be )?(calling|contacting|informing|"
+            r"call|contact|inform) the police\b",
             re.IGNORECASE,
         ),
         "may_end": re.compile(
-            r"\b(i('m| am)|i('ll| will)|we('re| are)|i have to|i must|therefore|so|now)\b.{0,30}\b(now )?"
-            r"(ending|end|terminating|terminate|disconnecting|disconnect|hanging up|hang up)( on)?\b(?!.{0,40}\b(if|unless|should)\b)|"
-            r"\bthis call is (now )?(over|ended|being (ended|terminated|disconnected))\b",
+            r"\b(i('m| am)|i('ll| will)|we('re| are)|i have to|i must|i need to|therefore|so|now)\b.{0,40}\b(now )?"
+            r"(hanging up|hang up|(end(ing)?|terminat\w+|disconnect(ing)?|clos(e|ing)) ((this|the|our) )?(call|conversation|line|it here|"
+            r"things|here|now|you)|disconnect(ing)?)\b|"
+            r"\b(this|the|our) (call|conversation) (is|has) (now )?(over|ended|finished|being (ended|terminated|disconnected))\b|"
+            r"\b(that's|that is) the end of (this|the|our) (call|conversation)\b|\bgoodbye\b",
             re.IGNORECASE,
         ),
     },
 }
 _CONDITIONAL: Final = {
-    "ja": re.compile(r"(場合|なら|ようでし|ようであ|れば|たら|際は|限り|なければ|ことがあ|こともあ|可能性)"),
+    "ja": re.compile(
+        r"(場合|なら|ようでし|ようであ|のでし|れば|たら|際は|限り|なければ|ことがあ|こともあ|ございます。?$|可能性|(?<!手)続(きますと|くと|けば|けると|けられると)|"
+        r"ますと|ですと)"
+    ),
     "en": re.compile(
-        r"\b(if|unless|should you|otherwise|or (else )?(i|we)('ll| will)|next time|one more|may have to|might have to)\b",
+        r"\b(if|unless|should you|otherwise|or (else )?(i|we)('ll| will)|next (time|word)|one more|may have to|might have to|"
+        r"any (more|further)|another|(carry|go|keep) (on|going|it up).{0,40}and|continue.{0,40}and)\b",
         re.IGNORECASE,
     ),
 }
@@ -92,16 +126,18 @@ def act_of(text: str, language: str, cues: Mapping[str, float]) -> str:
         A step's name, or an empty string.
     """
     best = max(STEPS, key=lambda step: cues.get(step, 0.0))
-    if cues.get(best, 0.0) >= CUE_SCORE:
-        return best
+    heard = best if cues.get(best, 0.0) >= CUE_SCORE else ""
+    read = _read(text, language)
+    return max(heard, read, key=lambda step: STEPS.index(step) if step else -1)
+
+
+def _read(text: str, language: str) -> str:
+    """What the words alone do."""
     patterns = _PATTERNS.get(language, _PATTERNS["en"])
     conditional = _CONDITIONAL.get(language, _CONDITIONAL["en"]).search(text) is not None
     if patterns["may_end"].search(text) and not conditional:
         return "may_end"
-    for step in ("final_warning", "first_warning", "caution"):
-        if patterns[step].search(text):
-            return step
-    return ""
+    return next((step for step in ("final_warning", "first_warning", "caution") if patterns[step].search(text)), "")
 
 
 def advance(step: str, act: str) -> str:

@@ -14,6 +14,35 @@ from detector.text import announces_hold, apologises, is_backchannel, is_questio
         ("これが最後のお願いです。改めていただけない場合は終了いたします", "ja", "final_warning"),
         ("これ以上お話を続けることはできませんので、お電話を切らせていただきます", "ja", "may_end"),
         ("お電話ありがとうございます、担当の佐藤です", "ja", ""),
+        ("恐れ入りますが、もう少し穏やかにお話しいただけますでしょうか", "ja", "caution"),
+        ("個人的なことにつきましてはお答えいたしかねます", "ja", "caution"),
+        ("担当者を名指しするようなお話はご遠慮ください", "ja", "caution"),
+        ("お言葉が続きますと、お話を続けることが難しくなります", "ja", "first_warning"),
+        ("おやめいただけない場合は、通話を終えて社内で対応いたします", "ja", "first_warning"),
+        ("同じお話が繰り返されるのでしたら、本日の対応はここまでになります", "ja", "first_warning"),
+        ("二度目になりますが、改まらないようでしたら切らせていただきます", "ja", "final_warning"),
+        ("職員の安全のため警察に相談いたします", "ja", "final_warning"),
+        ("ご説明は以上です、通話を終了いたします", "ja", "may_end"),
+        ("手続きを終了いたしました、ほかにご用件はございますか", "ja", ""),
+        ("工事が続いておりますので、開通は来月となります", "ja", ""),
+        ("その商品の販売は終了いたしました", "ja", ""),
+        ("担当者が不在のため、折り返しご連絡いたします", "ja", ""),
+        ("could we keep this conversation civil, please", "en", "caution"),
+        ("I'd appreciate it if you didn't raise your voice", "en", "caution"),
+        ("I won't be spoken to like that", "en", "caution"),
+        ("I'm not going to answer personal questions", "en", "caution"),
+        ("those comments are not appropriate", "en", "caution"),
+        ("another remark like that and I'll have to hang up", "en", "first_warning"),
+        ("unless you lower your voice I won't be able to continue", "en", "first_warning"),
+        ("carry on like this and that's the end of the call", "en", "first_warning"),
+        ("I've asked you twice now, the next time I'm hanging up", "en", "final_warning"),
+        ("I'm not going to warn you again", "en", "final_warning"),
+        ("right, I'm terminating this call now", "en", "may_end"),
+        ("this call is over", "en", "may_end"),
+        ("if you keep the receipt you can return it again within a month", "en", ""),
+        ("please hold while I look at your account", "en", ""),
+        ("I'll end the trial on the first and continue the yearly plan", "en", ""),
+        ("let's go through the personal details on the form", "en", ""),
         ("ご契約は今月末で終了いたします", "ja", ""),
         ("please don't use that kind of language with me", "en", "caution"),
         ("if you continue to shout I will have to end this call", "en", "first_warning"),
@@ -27,8 +56,13 @@ def test_what_the_operators_words_do(text, language, act):
     assert act_of(text, language, {}) == act
 
 
-def test_the_classifier_goes_before_the_patterns():
-    assert act_of("お静かに", "ja", {"caution": 0.9}) == "caution"
+def test_the_classifier_finds_what_the_patterns_do_not_and_the_later_step_counts():
+    assert act_of("もう結構です", "ja", {"caution": 0.9}) == "caution"
+    assert (
+        act_of("これが最後のお願いです。改めていただけない場合は終了いたします", "ja", {"caution": 0.9})
+        == "final_warning"
+    )
+    assert act_of("通話を終了いたします", "ja", {"caution": 0.5}) == "may_end"
 
 
 @pytest.mark.parametrize(

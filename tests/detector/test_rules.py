@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+from importlib import resources
+
 import pytest
 
-from detector.labels import Level
+from detector.alerts import Kind
+from detector.labels import HARASSMENT_LABELS, STEPS, Level
 from detector.playbook import PlaybookError, default_playbook, parse_playbook
+from detector.procedure import act_of
 from detector.rules import Rules, RulesError, check_rules, default_rules, parse_rules
 
 
@@ -65,6 +69,49 @@ def test_what_is_not_toml_is_named_with_its_line():
     with pytest.raises(RulesError) as error:
         parse_rules("version = 'x'\n[abuse\n")
     assert error.value.line == 2
+
+
+def test_every_label_has_words_for_every_level_it_can_reach_and_for_every_step():
+    playbook = default_playbook()
+    for label in HARASSMENT_LABELS:
+        default = default_rules().abuse.levels[label]
+        for level in (Level.WARNING, Level.ESCALATE):
+            if level >= default:
+                assert (label, level.value) in playbook.situations, (label, level)
+        for step in ("caution", "first_warning"):
+            assert (label, step) in playbook.phrases, (label, step)
+    for label in ("threat", "intrusion"):
+        assert (label, "critical") in playbook.situations
+
+
+def test_the_operators_phrases_are_recognised_as_the_steps_that_they_are():
+    playbook = default_playbook()
+    for (topic, step), phrase in playbook.phrases.items():
+        if step == "first_warning":
+            assert act_of(phrase.ja, "ja", {}) == step, (topic, phrase.ja)
+            assert act_of(phrase.en, "en", {}) == step, (topic, phrase.en)
+    for step in STEPS:
+        assert act_of(playbook.operator[step].ja, "ja", {}) == step
+        assert act_of(playbook.operator[step].en, "en", {}) == step
+
+
+@pytest.mark.parametrize(
+    ("level", "label", "step", "words"),
+    [
+        (Level.WARNING, "sexual", "", "first warning"),
+        (Level.CRITICAL, "threat", "", "police"),
+        (Level.ESCALATE, "intrusion", "first_warning", "address"),
+    ],
+)
+def test_the_suggestion_is_the_labels_own(level, label, step, words):
+    found = default_playbook().suggest(kind=Kind.ABUSE, level=level, labels=(label,), step=step, cause="")
+    assert words in found.supervisor.en
+
+
+def test_a_playbook_entry_of_an_unknown_step_is_named():
+    text = resources.files("detector").joinpath("playbook.toml").read_text(encoding="utf-8")
+    with pytest.raises(PlaybookError, match=r"phrase\.threat\.shout: expected one of caution"):
+        parse_playbook(text.replace("[phrase.threat]\n", '[phrase.threat]\nshout = { ja = "x", en = "x" }\n'))
 
 
 def test_the_playbook_is_complete_and_a_hole_is_named():
