@@ -32,8 +32,10 @@ from server.delivery.endpoints import DeliveryApi
 from server.delivery.outbox import Outbox
 from server.delivery.secrets import read_secrets
 from server.errors import SetupError
+from server.exposure import BreakRule
 from server.formats import load_formats
 from server.http import Api
+from server.http_reports import ReportsApi
 from server.hub import Hub
 from server.ingest import IngestEndpoint
 from server.keys import house_key
@@ -299,6 +301,8 @@ def create_app(settings: Settings, *, scorer: Scorer | None = None, log: Embedde
         max_bytes=settings.max_webhook_bytes,
     )
     Api(runtime, log, gate, metrics, sign_in, attentions, posts).mount(app)
+    break_rule = BreakRule(calls=settings.break_after_calls, talk_ms=settings.break_after_minutes * 60_000)
+    ReportsApi(log, gate, runtime.utc_ms, timezone=settings.routing.timezone, break_rule=break_rule).mount(app)
     DeliveryApi(delivery, log, gate, runtime.utc_ms).mount(app)
     console = resources.files("server").joinpath("console")
     app.mount("/", StaticFiles(directory=str(console), html=True, check_dir=False), name="console")

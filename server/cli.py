@@ -22,6 +22,7 @@ from detector.rules import Rules, check_rules
 from server.cli_access import DATA_DIR, open_state, token, user
 from server.cli_delivery import delivery
 from server.cli_replay import replay, tune
+from server.cli_report import report
 from server.errors import SetupError
 from server.settings import Settings, check_exposure, load_settings
 
@@ -248,6 +249,7 @@ main.add_command(tune)
 main.add_command(token)
 main.add_command(user)
 main.add_command(delivery)
+main.add_command(report)
 
 
 @main.group()
@@ -313,18 +315,6 @@ def db_rotate_caller_key(data_dir: Path) -> None:
         click.echo(f"new key; {rotate_caller_key(data_dir)} entries deleted")
     except SetupError as error:
         raise click.ClickException(str(error)) from None
-
-
-@main.command()
-@click.option("--days", type=click.IntRange(1, 3660), default=30, show_default=True)
-@click.option("--tenant", default="default", show_default=True)
-@click.option("--format", "form", type=click.Choice(["json", "csv"]), default="json", show_default=True)
-@DATA_DIR
-def report(days: int, tenant: str, form: str, data_dir: Path) -> None:
-    """Prevalence: how often it happened."""
-    from server.stored import prevalence_report
-
-    click.echo(prevalence_report(data_dir, tenant, days=days, form=form))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,6 @@ from server.errors import MamoriError, RequestError
 from server.http_access import needs
 from server.metrics import Metrics
 from server.redaction import redact
-from server.reports import prevalence
 from server.runtime import Runtime
 from server.sse import event_lines, resume_point
 from server.storage.embedded import EmbeddedLog
@@ -143,7 +142,6 @@ class Api:
         router.get("/routing")(self._routing())
         router.get("/rules/shadow")(self._shadow())
         router.get("/attention")(self._attention())
-        router.get("/reports/prevalence")(self._prevalence())
         self._sign_in.mount(router)
         self._posts.mount(router)
         app.include_router(router)
@@ -373,26 +371,6 @@ class Api:
             return self._attentions.state(who.tenant, who.name)
 
         return attention
-
-    def _prevalence(self) -> Any:
-        async def report(
-            who: Annotated[Principal, self._principal(WATCHERS)],
-            days: Annotated[int, Query(ge=1, le=3660)] = 30,
-            offset_minutes: Annotated[int, Query(ge=-840, le=840)] = 540,
-        ) -> dict[str, Any]:
-            """How often it happened; days and hours in the given offset from UTC (default: Japan)."""
-            until = self._runtime.clock.utc_ms() + 1
-            return await asyncio.to_thread(
-                prevalence,
-                self._log.state.engine,
-                who.tenant,
-                since_ms=until - days * 86_400_000,
-                until_ms=until,
-                offset_minutes=offset_minutes,
-                queues=who.queues,
-            )
-
-        return report
 
     def _healthz(self) -> Any:
         async def healthz() -> dict[str, str]:

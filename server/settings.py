@@ -99,6 +99,10 @@ class Settings(BaseSettings):
     loud_alerts: int = Field(
         12, ge=1, description="Alerts below `escalate` that may be loud for one supervisor within `loud_window_s`."
     )
+    break_after_calls: int = Field(
+        3, ge=1, description="Calls with a warning within the hours looked at, after which a break is suggested."
+    )
+    break_after_minutes: int = Field(30, ge=1, description="The same in minutes of talk on such calls.")
     loud_window_s: float = Field(600, gt=0, description="Seconds over which loud alerts are counted.")
     nats: str | None = Field(None, description="NATS address; reserved for the cluster engine.")
     database: str | None = Field(None, description="PostgreSQL address; reserved for the cluster engine.")

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -23,7 +20,6 @@ from detector.session import no_other_rules
 from server.errors import SetupError
 from server.keys import house_key
 from server.redaction import caller_key
-from server.reports import prevalence
 from server.rulebook import Rulebook
 from server.storage import ledger
 from server.storage.daylog import DayLog, day_of
@@ -154,27 +150,3 @@ def rotate_caller_key(data_dir: Path) -> int:
     (data_dir / "caller.key").unlink(missing_ok=True)
     house_key(data_dir, "caller")
     return count
-
-
-def prevalence_report(data_dir: Path, tenant: str, *, days: int, form: str) -> str:
-    """The prevalence report as JSON, or as CSV with one count a line."""
-    until_ms = time.time_ns() // 1_000_000
-    report = prevalence(
-        _state(data_dir).engine,
-        tenant,
-        since_ms=until_ms - days * 86_400_000,
-        until_ms=until_ms,
-        offset_minutes=540,
-        queues=None,
-    )
-    if form == "json":
-        return json.dumps(report, ensure_ascii=False, indent=2)
-    out = io.StringIO()
-    writer = csv.writer(out)
-    writer.writerow(["measure", "key", "value"])
-    for measure, value in report.items():
-        if isinstance(value, dict):
-            writer.writerows([measure, key, number] for key, number in value.items())
-        else:
-            writer.writerow([measure, "", value])
-    return out.getvalue()

@@ -1,7 +1,7 @@
 """Which sender is told of which alert event. Pure: what a sender was told before is an argument.
 
 A sender that a route names is called by the routing of its tenant alone, when the alert comes to its tier. One that no route
-names gets every alert of its tenant. Whoever was told of an alert hears of its later life. Provisional alerts never leave.
+names gets every alert of its tenant. Whoever was told of an alert hears of its later life. Provisional alerts, and those of calls that are only observed, never leave.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def plan(
         The change to tell, or None. The first that a sender hears of an alert is `alert.raised` or `alert.unattended`.
     """
     alert = event.alert
-    if alert.provisional or (config.queues is not None and alert.call.queue not in config.queues):
+    if alert.observed or alert.provisional or (config.queues is not None and alert.call.queue not in config.queues):
         return None
     if told:
         return event.type if _worth(config.kind, event) else None

@@ -342,3 +342,18 @@ async def test_a_notice_that_expires_is_told_to_nobody(tmp_path, receiver):
         await one_alert(running, "c-2")
         await receiver.until(1)
     assert [got.json["data"]["alert"]["call_id"] for got in receiver.got] == ["c-2"]
+
+
+async def test_an_observed_call_is_told_to_nobody(tmp_path, receiver):
+    senders = {"hook": webhook(tmp_path, receiver)}
+    running = await start(tmp_path / "data", senders=senders, observe=True)
+    async with platform(running) as peer:
+        await peer.send(started(), said(1, "バカ"), ended(2))
+        await peer.acked(2)
+    while running.app.runtime.calls or running.app.runtime.log.cursor() < 1:
+        await asyncio.sleep(0.01)
+    await running.stop()
+    async with serving(tmp_path / "data", senders=senders) as again:
+        await one_alert(again, "c-2")
+        await settled(again, "sent")
+    assert [got.json["data"]["alert"]["call_id"] for got in receiver.got] == ["c-2"]
