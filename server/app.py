@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from importlib import resources
+from importlib import metadata, resources
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from fastapi import FastAPI
+from fastapi.responses import JSONResponse
 from starlette.staticfiles import StaticFiles
 
 from detector.gravity import sounds_grave
@@ -24,6 +25,7 @@ from server.access.oidc import OidcConfig, OidcSignIn
 from server.access.sessions import Sessions
 from server.access.signin import SignIn
 from server.alerts import AlertsEndpoint
+from server.asyncapi import asyncapi_document
 from server.attention import Attentions
 from server.auth import DEFAULT_TENANT, Gate, Tokens
 from server.auth import Limits as AccessLimits
@@ -304,6 +306,8 @@ def create_app(settings: Settings, *, scorer: Scorer | None = None, log: Embedde
     break_rule = BreakRule(calls=settings.break_after_calls, talk_ms=settings.break_after_minutes * 60_000)
     ReportsApi(log, gate, runtime.utc_ms, timezone=settings.routing.timezone, break_rule=break_rule).mount(app)
     DeliveryApi(delivery, log, gate, runtime.utc_ms).mount(app)
+    document = asyncapi_document(version=metadata.version("mamori"), formats=vendors.formats)
+    app.get("/asyncapi.json", include_in_schema=False)(lambda: JSONResponse(document))
     console = resources.files("server").joinpath("console")
     app.mount("/", StaticFiles(directory=str(console), html=True, check_dir=False), name="console")
     bounds = {"window": settings.window, "max_frame_bytes": settings.max_frame_bytes}

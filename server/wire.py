@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
 import msgspec
 from msgspec import Meta, Struct
@@ -64,6 +64,8 @@ class _Event(Struct, frozen=True, tag_field="type"):
 
 
 class _Started(_Event, frozen=True, tag="call.started"):
+    """A call began."""
+
     language: Annotated[str, Meta(min_length=2, max_length=35)] = "ja"
     queue: _Short = ""
     direction: Literal["inbound", "outbound"] = "inbound"
@@ -73,6 +75,8 @@ class _Started(_Event, frozen=True, tag="call.started"):
 
 
 class _Segment(_Event, frozen=True, tag="transcript.segment"):
+    """A piece of transcript."""
+
     segment_id: _Id = msgspec.field(default="")
     speaker: Literal["customer", "agent", "unknown"] = msgspec.field(default="unknown")
     text: str | None = None
@@ -84,10 +88,14 @@ class _Segment(_Event, frozen=True, tag="transcript.segment"):
 
 
 class _Answered(_Event, frozen=True, tag="call.answered"):
+    """An operator answered."""
+
     offset_ms: _Media | None = None
 
 
 class _Changed(_Event, frozen=True, tag="call.changed"):
+    """Another agent or queue took the call."""
+
     offset_ms: _Media | None = None
     agent: _Agent | None = None
     queue: _Short = ""
@@ -95,32 +103,45 @@ class _Changed(_Event, frozen=True, tag="call.changed"):
 
 
 class _Hold(_Event, frozen=True, tag="call.hold"):
+    """The caller is on hold."""
+
     offset_ms: _Media | None = None
 
 
 class _Resumed(_Event, frozen=True, tag="call.resumed"):
+    """The caller is off hold."""
+
     offset_ms: _Media | None = None
 
 
 class _Alive(_Event, frozen=True, tag="call.alive"):
+    """Nothing was said, the feed is alive."""
+
     offset_ms: _Media | None = None
 
 
 class _Speakers(_Event, frozen=True, tag="call.speakers"):
+    """Earlier labels of the speakers were the wrong way round."""
+
     swapped: bool | None = None
 
 
 class _Help(_Event, frozen=True, tag="agent.help"):
+    """The operator pressed the help button."""
+
     offset_ms: _Media | None = None
     note: _Text = ""
 
 
 class _Ended(_Event, frozen=True, tag="call.ended"):
+    """The call is over."""
+
     offset_ms: _Media | None = None
     reason: _Short = ""
 
 
 _AnyEvent = _Started | _Segment | _Answered | _Changed | _Hold | _Resumed | _Alive | _Speakers | _Help | _Ended
+EVENT_STRUCTS: Final[tuple[type, ...]] = get_args(_AnyEvent)
 EVENT_TYPES: Final = (
     "call.started",
     "transcript.segment",
