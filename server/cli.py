@@ -21,6 +21,7 @@ from detector.playbook import PlaybookError, parse_playbook
 from detector.rules import Rules, check_rules
 from server.cli_access import DATA_DIR, open_state, token, user
 from server.cli_delivery import delivery
+from server.cli_pull import pull
 from server.cli_replay import replay, tune
 from server.cli_report import report
 from server.errors import SetupError
@@ -246,6 +247,7 @@ def config_show(config: Path | None) -> None:
 
 main.add_command(replay)
 main.add_command(tune)
+main.add_command(pull)
 main.add_command(token)
 main.add_command(user)
 main.add_command(delivery)
