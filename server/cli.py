@@ -17,6 +17,7 @@ from typing import Any
 import click
 import uvicorn
 
+from detector.adapters.mapping import MappingError, parse_mapping
 from detector.playbook import PlaybookError, parse_playbook
 from detector.rules import Rules, check_rules
 from server.cli_access import DATA_DIR, open_state, token, user
@@ -206,7 +207,7 @@ def config_group() -> None:
 @config_group.command("check")
 @click.argument("file", type=click.Path(path_type=Path))
 def config_check(file: Path) -> None:
-    """Checks a rules, playbook or settings file; every mistake in rules is named with its line."""
+    """Checks a rules, playbook, mapping or settings file; every mistake in rules is named with its line."""
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -218,6 +219,13 @@ def config_check(file: Path) -> None:
         except PlaybookError as error:
             raise click.ClickException(f"{file}: {error}") from None
         click.echo(f"{file}: playbook {playbook.version}: good")
+        return
+    if "message" in heads:
+        try:
+            form = parse_mapping(text)
+        except MappingError as error:
+            raise click.ClickException(f"{file}: {error}") from None
+        click.echo(f"{file}: format {form.name}: good")
         return
     if heads & {item.name for item in fields(Rules)} or re.search(r"^\s*version\s*=", text, re.MULTILINE):
         rules, mistakes = check_rules(text)
