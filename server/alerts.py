@@ -19,6 +19,7 @@ from server.attention import Attentions
 from server.auth import WATCHERS, Gate, Principal
 from server.errors import MamoriError, RequestError
 from server.hub import Published, Subscription
+from server.redaction import redact
 from server.runtime import Runtime
 from server.sockets import CLOSE_POLICY, CLOSE_TRY_AGAIN, Receive, Scope, Send, shake_hands, until_revoked
 from server.storage.port import AuditEntry, Batch
@@ -68,7 +69,7 @@ def parse_action(command: str, fields: dict[str, Any], by: str) -> SupervisorAct
         to=body.to,
         for_s=body.for_s,
         outcome=outcome,
-        note=body.note,
+        note=redact(body.note, "ja"),
     )
 
 

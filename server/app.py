@@ -37,6 +37,7 @@ from server.errors import SetupError
 from server.exposure import BreakRule
 from server.formats import load_formats
 from server.http import Api
+from server.http_incidents import IncidentsApi
 from server.http_reports import ReportsApi
 from server.hub import Hub
 from server.ingest import IngestEndpoint
@@ -305,6 +306,7 @@ def create_app(settings: Settings, *, scorer: Scorer | None = None, log: Embedde
     Api(runtime, log, gate, metrics, sign_in, attentions, posts).mount(app)
     break_rule = BreakRule(calls=settings.break_after_calls, talk_ms=settings.break_after_minutes * 60_000)
     ReportsApi(log, gate, runtime.utc_ms, timezone=settings.routing.timezone, break_rule=break_rule).mount(app)
+    IncidentsApi(log, gate, runtime.utc_ms, timezone=settings.routing.timezone).mount(app)
     DeliveryApi(delivery, log, gate, runtime.utc_ms).mount(app)
     document = asyncapi_document(version=metadata.version("mamori"), formats=vendors.formats)
     app.get("/asyncapi.json", include_in_schema=False)(lambda: JSONResponse(document))

@@ -22,6 +22,7 @@ from detector.playbook import PlaybookError, parse_playbook
 from detector.rules import Rules, check_rules
 from server.cli_access import DATA_DIR, open_state, token, user
 from server.cli_delivery import delivery
+from server.cli_incident import feedback, incident
 from server.cli_pull import pull
 from server.cli_replay import replay, tune
 from server.cli_report import report
@@ -260,6 +261,8 @@ main.add_command(token)
 main.add_command(user)
 main.add_command(delivery)
 main.add_command(report)
+main.add_command(incident)
+main.add_command(feedback)
 
 
 @main.group()

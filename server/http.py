@@ -11,7 +11,7 @@ from fastapi import APIRouter, FastAPI, Query, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from detector.events import Action
+from detector.events import Action, Segment
 from detector.labels import HARASSMENT_LABELS, OUTPUTS, UTTERANCE_LABELS, Speaker
 from detector.scoring import ScoreRequest, Turn, Unscored
 from server.access.signin import SignIn
@@ -243,6 +243,10 @@ class Api:
 
         return events
 
+    def _said(self, record: Any, segment_id: str) -> bool:
+        rows = self._log.read_call(record.tenant, record.instance)
+        return any(isinstance(row.row.value, Segment) and row.row.value.segment_id == segment_id for row in rows)
+
     def _flag(self) -> Any:
         async def flag(
             call_id: str, body: FlagRequest, who: Annotated[Principal, self._principal(WATCHERS)]
@@ -254,6 +258,8 @@ class Api:
             now_ms = self._runtime.clock.utc_ms()
 
             def store() -> None:
+                if not self._said(record, body.segment_id):
+                    raise RequestError("not_found", "no such segment in the call", field="segment_id", status=404)
                 with self._log.state.engine.begin() as connection:
                     connection.execute(
                         FLAGS.insert().values(
@@ -261,7 +267,7 @@ class Api:
                             instance=record.instance,
                             segment_id=body.segment_id,
                             labels=",".join(body.labels),
-                            note=body.note,
+                            note=redact(body.note, "ja"),
                             actor=who.name,
                             utc_ms=now_ms,
                         )
@@ -280,7 +286,7 @@ class Api:
             body: HelpRequest | None = None,
         ) -> dict[str, Any]:
             """The operator asks for help: an alert at once."""
-            note = body.note if body is not None else ""
+            note = redact(body.note, "ja") if body is not None else ""
             if not self._runtime.help(who.tenant, call_id, note=note, by=who.name):
                 raise RequestError("not_found", "no such live call", status=404)
             return {"ok": True}

@@ -8,6 +8,8 @@ from typing import Any, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from server.names import name_of
+
 _WORDS: Final[dict[str, dict[str, Any]]] = {
     "ja": {
         "title": "カスタマーハラスメント発生状況",
@@ -21,11 +23,11 @@ _WORDS: Final[dict[str, dict[str, Any]]] = {
         "false": "誤検知率",
         "by_day": "日別アラート",
         "by_hour": "時間帯別アラート",
-        "by_label": "種類別",
+        "by_label": "内容別",
         "by_level": "重大度別",
         "by_kind": "検知の種類別",
-        "by_queue": "キュー別",
-        "queue_columns": ["キュー", "通話", "警告以上", "割合", "アラート", "通話時間", "対応開始まで", "誤検知率"],
+        "by_queue": "窓口別",
+        "queue_columns": ["窓口", "通話", "警告以上", "割合", "アラート", "通話時間", "対応開始まで", "誤検知率"],
     },
     "en": {
         "title": "How often customers harassed operators",
@@ -65,6 +67,12 @@ def report_page(report: Mapping[str, Any], *, zone: tzinfo, language: str) -> st
         (words["acknowledge"], duration(report["acknowledge_p50_ms"])),
         (words["false"], percent(report["false_alarm_share"])),
     ]
+    charts = {
+        name: sorted(
+            ((name_of(code, language), number) for code, number in report[name].items()), key=lambda pair: -pair[1]
+        )
+        for name in ("by_label", "by_level", "by_kind")
+    }
     hours = [(f"{hour:02d}", report["by_hour"].get(f"{hour:02d}", 0)) for hour in range(24)]
     return (
         environment()
@@ -75,6 +83,7 @@ def report_page(report: Mapping[str, Any], *, zone: tzinfo, language: str) -> st
             language=language,
             figures=figures,
             hours=hours,
+            charts=charts,
             since=local_text(report["since_ms"], zone),
             until=local_text(report["until_ms"], zone),
             percent=percent,

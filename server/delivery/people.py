@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from detector.alerts import Alert, AlertChange
+from server.names import name_of
 
 if TYPE_CHECKING:
     from server.delivery.config import SenderConfig
@@ -17,23 +18,8 @@ _MAX_HEADER_CHARS: Final = 150
 
 _WORDS: Final = {
     "ja": {
-        "alert.raised": "カスハラ検知",
-        "alert.updated": "更新",
-        "alert.unattended": "未対応・引き継ぎ",
-        "alert.acknowledged": "対応中",
-        "alert.assigned": "担当変更",
-        "alert.snoozed": "一時停止",
-        "alert.resolved": "解決",
-        "alert.retracted": "取り消し",
-        "alert.expired": "期限切れ",
-        "notice": "注意",
-        "warning": "警告",
-        "escalate": "交代",
-        "critical": "緊急",
-        "repetition": "堂々巡り",
-        "overlong": "長時間",
-        "distress": "オペレーターの支援要請・負担",
-        "queue": "キュー",
+        "title": "カスハラ",
+        "queue": "窓口",
         "call": "通話",
         "agent": "担当",
         "level": "重大度",
@@ -43,29 +29,11 @@ _WORDS: Final = {
         "told": "連絡先",
         "by": "対応者",
         "outcome": "結果",
-        "harassment": "ハラスメント",
-        "complaint": "苦情",
-        "false_alarm": "誤検知",
         "open": "通話を開く",
         "muted": "上限のため通知を控えた件数",
     },
     "en": {
-        "alert.raised": "Harassment",
-        "alert.updated": "Update",
-        "alert.unattended": "Unattended, passed on",
-        "alert.acknowledged": "Being handled",
-        "alert.assigned": "Assigned",
-        "alert.snoozed": "Snoozed",
-        "alert.resolved": "Resolved",
-        "alert.retracted": "Retracted",
-        "alert.expired": "Expired",
-        "notice": "notice",
-        "warning": "warning",
-        "escalate": "escalate",
-        "critical": "critical",
-        "repetition": "Going in circles",
-        "overlong": "Overlong",
-        "distress": "Operator needs help",
+        "title": "Harassment",
         "queue": "Queue",
         "call": "Call",
         "agent": "Agent",
@@ -76,9 +44,6 @@ _WORDS: Final = {
         "told": "Told",
         "by": "By",
         "outcome": "Outcome",
-        "harassment": "harassment",
-        "complaint": "complaint",
-        "false_alarm": "false alarm",
         "open": "Open the call",
         "muted": "Kept back by the budget",
     },
@@ -89,7 +54,8 @@ def headline(telling: Telling, language: str) -> str:
     """One line: what happened, how grave, what about, where."""
     words, alert = _WORDS[language], telling.alert
     where = f" ({alert.call.queue})" if alert.call.queue else ""
-    return f"{words[telling.change.value]}: {_about(alert, language)} [{words[alert.level.value]}]{where}"
+    what = f"{words['title']} {name_of(telling.change.value, language)}"
+    return f"{what}: {_about(alert, language)} [{name_of(alert.level.value, language)}]{where}"
 
 
 def facts(config: SenderConfig, telling: Telling) -> list[tuple[str, str]]:
@@ -100,7 +66,7 @@ def facts(config: SenderConfig, telling: Telling) -> list[tuple[str, str]]:
         (words["call"], alert.call_id),
         (words["queue"], alert.call.queue),
         (words["agent"], alert.call.agent_id),
-        (words["level"], words[alert.level.value]),
+        (words["level"], name_of(alert.level.value, language)),
         (words["reason"], getattr(alert.reason_text, language) or alert.reason),
     ]
     if telling.change in (AlertChange.RAISED, AlertChange.UPDATED, AlertChange.UNATTENDED):
@@ -112,7 +78,7 @@ def facts(config: SenderConfig, telling: Telling) -> list[tuple[str, str]]:
     if telling.change is AlertChange.ACKNOWLEDGED:
         found.append((words["by"], alert.acknowledged_by))
     if telling.change is AlertChange.RESOLVED:
-        found += [(words["by"], alert.resolved_by), (words["outcome"], words.get(alert.outcome, alert.outcome))]
+        found += [(words["by"], alert.resolved_by), (words["outcome"], name_of(alert.outcome, language))]
     if telling.muted:
         found.append((words["muted"], str(telling.muted)))
     return [(name, text) for name, text in found if text]
@@ -120,11 +86,7 @@ def facts(config: SenderConfig, telling: Telling) -> list[tuple[str, str]]:
 
 def _about(alert: Alert, language: str) -> str:
     named = [getattr(item, language) for item in alert.guideline]
-    return (
-        "、".join(named)
-        if language == "ja" and named
-        else ", ".join(named) or _WORDS[language].get(alert.kind, alert.kind)
-    )
+    return ("、" if language == "ja" else ", ").join(named) or name_of(alert.kind.value, language)
 
 
 def slack(config: SenderConfig, telling: Telling) -> dict[str, Any]:

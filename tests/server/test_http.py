@@ -71,9 +71,11 @@ async def test_help_raises_at_once(server, client):
 
 async def test_a_miss_is_flagged(server, client):
     async with platform(server) as peer:
-        await peer.send(started())
-        await peer.acked(0)
+        await peer.send(started(), said(1, "月夜ばかりと思うなよ"))
+        await peer.acked(1)
     body = {"segment_id": "s1", "labels": ["threat"], "note": "implied"}
+    unknown = await client.post("/v1/calls/c-1/flag", json={**body, "segment_id": "s9"})
+    assert (unknown.status_code, unknown.json()["error"]["field"]) == (404, "segment_id")
     assert (await client.post("/v1/calls/c-1/flag", json=body)).status_code == 200
     assert (await client.post("/v1/calls/c-1/flag", json={**body, "labels": ["fun"]})).status_code == 422
 

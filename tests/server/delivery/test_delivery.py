@@ -267,7 +267,7 @@ async def test_messengers_and_the_pager_are_called_tier_by_tier(tmp_path, receiv
     }
     assert "警告" in by["slack"][0].json["text"]
     assert by["slack"][0].json["blocks"][2]["elements"][0]["url"] == "http://localhost:1/#call=c-1"
-    assert "未対応" in by["slack"][1].json["text"]
+    assert "未対応のため引き継ぎ" in by["slack"][1].json["text"]
     card = by["teams"][0].json["attachments"][0]
     assert card["contentType"] == "application/vnd.microsoft.card.adaptive"
     assert card["content"]["type"] == "AdaptiveCard"

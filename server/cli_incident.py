@@ -1,0 +1,127 @@
+"""`mamori incident` and `mamori feedback`: reports and training rows from the stored data."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from server.cli_access import DATA_DIR, open_state, record, shell_actor
+from server.errors import RequestError
+
+_TENANT = click.option("--tenant", default="default", show_default=True)
+
+
+@click.group("incident")
+def incident() -> None:
+    """Incident reports of single calls."""
+
+
+@incident.command("write")
+@click.argument("call_id")
+@click.option("--format", "form", type=click.Choice(["html", "json", "vcon"]), default="html", show_default=True)
+@click.option("--personal", is_flag=True, help="With people's names and notes.")
+@click.option("--language", type=click.Choice(["ja", "en"]), default="ja", show_default=True, help="Of the HTML page.")
+@click.option("--timezone", default="Asia/Tokyo", show_default=True, help="Of the HTML page.")
+@click.option("--instance", help="Which, if the call id was used more than once.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write here instead of printing.")
+@_TENANT
+@DATA_DIR
+def write(
+    call_id: str,
+    form: str,
+    personal: bool,
+    language: str,
+    timezone: str,
+    instance: str | None,
+    out: Path | None,
+    tenant: str,
+    data_dir: Path,
+) -> None:
+    """Issues the report of a call; its hash goes on the audit trail."""
+    from detector.desk import utc_text
+    from server.http_incidents import issue_of
+    from server.incident import assemble
+    from server.incident_forms import incident_page, vcon
+    from server.storage.casefile import find_instance, read_sources
+    from server.storage.daylog import DayLog
+
+    engine = _existing(data_dir)
+    found = find_instance(engine, tenant, call_id, instance)
+    if found is None:
+        raise click.ClickException("no such call")
+    document = assemble(read_sources(engine, found, DayLog(data_dir / "log").read), personal=personal)
+    at = utc_text(time.time_ns() // 1_000_000)
+    issue = issue_of(document, at=at, by=shell_actor() if personal else "")
+    detail = f"sha256={issue['sha256']} format={form} personal={str(personal).lower()}"
+    try:
+        if form == "html":
+            text = incident_page(issue, language=language, timezone=timezone, inline_style=True)
+        else:
+            text = json.dumps(issue if form == "json" else vcon(issue), ensure_ascii=False, indent=1)
+    except RequestError as error:
+        raise click.BadParameter(error.message, param_hint="--timezone") from None
+    record(engine, tenant=tenant, action="incident.issue", target=found.instance, detail=detail)
+    if out is None:
+        click.echo(text)
+    else:
+        out.write_text(text + "\n", encoding="utf-8")
+        click.echo(f"{out}: written", err=True)
+
+
+@incident.command("verify")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@_TENANT
+@DATA_DIR
+def verify(file: Path, tenant: str, data_dir: Path) -> None:
+    """Checks that a report (JSON or vCon) is what was issued: unchanged, and on the audit trail."""
+    from server.http_incidents import unwrap, verdict
+    from server.storage.casefile import issued
+
+    try:
+        issue = unwrap(json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, AttributeError, RequestError):
+        raise click.ClickException(f"{file}: expected a report in its JSON form, or a vCon that holds one") from None
+    call = issue["incident"].get("call")
+    instance = str(call.get("instance")) if isinstance(call, dict) else ""
+    answer = verdict(issue["incident"], issue["sha256"], issued(_existing(data_dir), tenant, instance))
+    if not answer["intact"]:
+        raise click.ClickException(f"{file}: {answer['reason']}")
+    for entry in answer["issued"]:
+        click.echo(f"intact; issued {entry['at']} by {entry['by']}")
+
+
+@click.command("feedback")
+@click.option("--days", type=click.IntRange(1, 3660), default=90, show_default=True)
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write here instead of printing.")
+@_TENANT
+@DATA_DIR
+def feedback(days: int, out: Path | None, tenant: str, data_dir: Path) -> None:
+    """Misses and false alarms as redacted training rows (JSON lines, the schema of the corpus)."""
+    from functools import partial
+
+    from server.feedback import judgements, training_rows
+    from server.storage.daylog import DayLog
+
+    engine = _existing(data_dir)
+    since_ms = time.time_ns() // 1_000_000 - days * 86_400_000
+    found = judgements(engine, tenant, since_ms=since_ms, queues=None)
+    rows = list(training_rows(found, tenant, partial(DayLog(data_dir / "log").read, tenant)))
+    kept = [row for row in rows if row is not None]
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept)
+    if out is None:
+        sys.stdout.write(text)
+    else:
+        out.write_text(text, encoding="utf-8")
+    record(engine, tenant=tenant, action="feedback.export", target=f"days={days}", detail=f"rows={len(kept)}")
+    click.echo(f"{len(kept)} rows, {len(rows) - len(kept)} left out (no text any more, or no label)", err=True)
+
+
+def _existing(data_dir: Path) -> Any:
+    if not (data_dir / "state.sqlite").exists():
+        raise click.ClickException(f"{data_dir / 'state.sqlite'}: no such database")
+    return open_state(data_dir)
