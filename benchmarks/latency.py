@@ -21,10 +21,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import connect
 
 from benchmarks.crash import Process
 from models.corpus.callscript import parse_scripts, plain
+from server.client import IngestClient
 
 TURN_S = 12.0
 PARTIAL_S = 1.0
@@ -76,27 +77,24 @@ class Load:
     """Calls over one connection.
 
     Args:
+        client: sends the events.
         due: when each abusive chunk was due, by call id: the call's first alert belongs to it.
     """
 
-    def __init__(self, socket: ClientConnection, seed: int) -> None:
-        self._socket = socket
+    def __init__(self, client: IngestClient, seed: int) -> None:
+        self.client = client
         self._chance = random.Random(seed)
         self._customer, self._agent = talk()
         self.due: dict[str, float] = {}
         self.sent = 0
-        self.acknowledged: dict[str, int] = {}
 
     async def call(self, call_id: str, start_s: float, end_s: float) -> None:
         """One call, on its schedule."""
         loop = asyncio.get_running_loop()
-        seq = 0
 
         async def send(at_s: float, event: dict[str, Any]) -> None:
-            nonlocal seq
             await asyncio.sleep(max(0.0, at_s - loop.time()))
-            await self._socket.send(json.dumps({**event, "call_id": call_id, "seq": seq}, ensure_ascii=False))
-            seq += 1
+            await self.client.send({**event, "call_id": call_id})
             self.sent += 1
 
         await send(start_s, {"type": "call.started", "language": "ja", "queue": "load"})
@@ -128,13 +126,6 @@ class Load:
             turn += 1
             at_s += TURN_S
 
-    async def read(self) -> None:
-        """Takes acknowledgements."""
-        async for text in self._socket:
-            message = json.loads(text)
-            if message["type"] == "ack":
-                self.acknowledged[message["call_id"]] = message["seq"] + 1
-
 
 async def measure(calls: int, seconds: float, connections: int, folder: Path) -> Figures:
     """Runs the load and measures."""
@@ -155,12 +146,10 @@ async def measure(calls: int, seconds: float, connections: int, folder: Path) ->
                     if alert["kind"] == "abuse" and not alert["provisional"]:
                         received.setdefault(alert["call_id"], now)
 
-        sockets = [
-            await stack.enter_async_context(connect(f"ws://127.0.0.1:{process.port}/v1/ingest", max_size=None))
-            for _ in range(connections)
-        ]
-        loads = [Load(socket, seed) for seed, socket in enumerate(sockets)]
-        readers = [asyncio.create_task(task) for task in (watch(), *(load.read() for load in loads))]
+        url = f"ws://127.0.0.1:{process.port}"
+        clients = [await stack.enter_async_context(IngestClient(url)) for _ in range(connections)]
+        loads = [Load(client, seed) for seed, client in enumerate(clients)]
+        watching = asyncio.create_task(watch())
         cpu_before, memory_before = usage(process.pid)
         begin_s = loop.time() + 0.5
         async with asyncio.TaskGroup() as group:
@@ -170,9 +159,9 @@ async def measure(calls: int, seconds: float, connections: int, folder: Path) ->
         await asyncio.sleep(2)
         cpu_after, memory_after = usage(process.pid)
         elapsed_s = loop.time() - begin_s
-        for reader in readers:
-            reader.cancel()
-        await asyncio.gather(*readers, return_exceptions=True)
+        acknowledged = sum(load.sent - load.client.unacked for load in loads)
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
     await process.kill(signal.SIGTERM)
     due = {call_id: at_s for load in loads for call_id, at_s in load.due.items()}
     latencies = sorted((received[call_id] - at_s) * 1000 for call_id, at_s in due.items() if call_id in received)
@@ -181,7 +170,7 @@ async def measure(calls: int, seconds: float, connections: int, folder: Path) ->
         calls=calls,
         seconds=round(elapsed_s, 1),
         events_sent=sent,
-        events_acknowledged=sum(sum(load.acknowledged.values()) for load in loads),
+        events_acknowledged=acknowledged,
         events_per_s=round(sent / elapsed_s, 1),
         alerts_expected=len(due),
         alerts_received=len(latencies),

@@ -75,7 +75,11 @@ class VendorPosts:
 
     def mount(self, router: APIRouter) -> None:
         """Adds the route."""
-        router.post("/ingest/{name}", summary="A platform's webhook")(self._route())
+        kinds = sorted({form.media_type for form in self._vendors.formats.values()})
+        body = {"required": True, "content": {kind: {"schema": {}} for kind in kinds}}
+        router.post("/ingest/{name}", summary="A platform's webhook", openapi_extra={"requestBody": body})(
+            self._route()
+        )
 
     def _route(self) -> Any:
         async def ingest(name: str, request: Request) -> Response:

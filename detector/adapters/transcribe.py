@@ -22,6 +22,7 @@ from detector.adapters.errors import FieldError
 from detector.adapters.frame import Envelope, Format, Telling
 from detector.adapters.heard import Heard, Over, Said, Unknown, Wrong
 from detector.adapters.reading import dump, flag, items, load_object, needed, obj, seconds, text
+from detector.adapters.transcribe_analytics import hidden
 from detector.events import CallEnded, CallEvent, Segment
 from detector.labels import Speaker
 
@@ -61,6 +62,7 @@ def _said(result: Any, path: str) -> Said | None:
         start_ms=seconds(result, "StartTime", path=path),
         end_ms=seconds(result, "EndTime", path=path),
         language=text(result, "LanguageCode", path=path),
+        masked=hidden(alternatives[0].get("Items")),
     )
 
 

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from detector.adapters.frame import Envelope, Format, Telling, role
 from detector.adapters.heard import Heard, Over, Said, Unknown
-from detector.adapters.reading import dump, flag, load_object, needed, number, obj, text
+from detector.adapters.reading import MASK, dump, flag, load_object, needed, number, obj, text
 from detector.events import CallEnded, CallEvent, Segment
 from detector.labels import Speaker
 
@@ -45,6 +45,16 @@ def utterance(body: Mapping[str, Any], call_id: str) -> Said:
         start_ms=number(body, "BeginOffsetMillis"),
         end_ms=number(body, "EndOffsetMillis"),
         language=text(body, "LanguageCode"),
+        masked=hidden(body.get("Items")),
+    )
+
+
+def hidden(found: Any) -> bool:
+    """Whether the vocabulary filter took a word away: a flagged item without its word. A flagged word that is there is
+    not hidden, and speaks for itself."""
+    return isinstance(found, list) and any(
+        isinstance(item, dict) and item.get("VocabularyFilterMatch") is True and item.get("Content") in (None, "", MASK)
+        for item in found
     )
 
 

@@ -230,6 +230,19 @@ async def test_bad_webhooks_are_answered_by_name(tmp_path):
         assert late.json() == {"ok": True, "events": 0, "notices": []}
 
 
+async def test_a_call_without_an_end_ends_by_itself_and_goes_on_if_it_was_not_over(tmp_path):
+    async with serving(tmp_path, idle_end_s=0.3) as running, httpx.AsyncClient(base_url=running.http) as http:
+        await http.post("/v1/ingest/contact_lens", json=segment("もしもし"))
+        find = running.app.runtime.log.find_call
+        while (record := find("default", "c-1")).ended_ms is None:
+            await asyncio.sleep(0.02)
+        assert record.end_reason == "idle"
+        again = await http.post("/v1/ingest/contact_lens", json=segment("このバカ", number=1))
+        assert again.json()["events"] == 1
+        assert find("default", "c-1").instance == record.instance
+        assert ("default", "c-1") in running.app.runtime.calls
+
+
 # Who is refused.
 
 

@@ -311,6 +311,15 @@ def test_a_vendors_flag_beside_a_word_that_is_there_raises_nothing_by_itself():
     assert not source.masked
 
 
+@pytest.mark.parametrize("content", ["***", "", None])
+def test_a_vendors_flag_without_its_word_says_that_the_stream_is_masked(content):
+    items = [{"Content": content, "VocabularyFilterMatch": True}]
+    one = {"ResultId": "r", "StartTime": 0, "EndTime": 1, "Alternatives": [{"Transcript": "you", "Items": items}]}
+    source = Source()
+    adapt("transcribe", {"Transcript": {"Results": [one]}}, source=source, call_id="c")
+    assert source.masked
+
+
 def test_unknown_types_are_counted_and_reported_once_each():
     source = Source()
     told = adapt("lca", *[{"EventType": "NEW_THING", "CallId": "c"}] * 3, {"EventType": "x" * 100}, source=source)
