@@ -13,7 +13,6 @@ from detector.adapters.frame import Envelope, Format
 from detector.adapters.heard import Began, Happened, Heard, Over, Said, StreamBegan, Unknown, Wrong
 from detector.adapters.reading import MAX_MS, looks_masked, utc_text
 from detector.adapters.source import (
-    CHARS_S,
     MAX_CALLS,
     MAX_CHANNELS,
     MAX_ID_CHARS,
@@ -29,6 +28,9 @@ from detector.adapters.source import (
     Report,
     ReportKind,
     Source,
+    clip,
+    clip_id,
+    speech_ms,
 )
 from detector.events import CallEnded, CallEvent, CallStarted, PlatformEvent, Segment
 from detector.labels import Speaker
@@ -391,20 +393,3 @@ class _Fold:
         report = Report(kind=kind, detail=detail)
         if len(self._source.reports) < MAX_REPORTS and report not in self._source.reports:
             self._source.reports.append(report)
-
-
-def clip(words: str) -> str:
-    """At most as long as the protocol's short texts."""
-    return words[:MAX_ID_CHARS]
-
-
-def clip_id(name: str) -> str:
-    """An id within the protocol's bound; of a longer one the digest keeps it unique."""
-    if len(name) <= MAX_ID_CHARS:
-        return name
-    return f"{name[:190]}~{sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()}"
-
-
-def speech_ms(words: str, language: str) -> int:
-    """About how long it takes to say so."""
-    return round(len(words) / CHARS_S.get(language[:2].lower(), 14.0) * 1000)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from enum import StrEnum
+from hashlib import sha256
 from typing import Final
 
 from detector.labels import Speaker
@@ -120,3 +121,20 @@ class Source:
     def forget(self, call_id: str) -> None:
         """Forgets a call, because what it said last was not stored and will come again."""
         self.calls.pop(call_id, None)
+
+
+def clip(words: str) -> str:
+    """At most as long as the protocol's short texts."""
+    return words[:MAX_ID_CHARS]
+
+
+def clip_id(name: str) -> str:
+    """An id within the protocol's bound; of a longer one the digest keeps it unique."""
+    if len(name) <= MAX_ID_CHARS:
+        return name
+    return f"{name[:190]}~{sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()}"
+
+
+def speech_ms(words: str, language: str) -> int:
+    """About how long it takes to say so."""
+    return round(len(words) / CHARS_S.get(language[:2].lower(), 14.0) * 1000)
