@@ -19,10 +19,12 @@ import numpy as np
 import numpy.typing as npt
 
 from detector.rules import RepetitionRules
+from detector.speakers import speaks_like_a_caller
 from detector.text import (
     announces_hold,
     apologises,
     changes_subject,
+    content_words,
     insists,
     is_backchannel,
     is_question,
@@ -43,6 +45,13 @@ MIN_SUBSTANCE: Final = 4
 """Ideas (see `text.substance`) that an utterance must have to raise or to answer a complaint."""
 MAX_ANSWER_CHARS: Final = 200
 """Of an operator's answer, what is kept to be shown beside the raising that followed it."""
+MAX_WORDS: Final = 40
+"""Content words kept of a topic."""
+MAX_SHARED: Final = 2
+SHARED_WORD: Final = 0.10
+NO_SHARED_WORD: Final = 0.08
+"""What each shared content word (at most `MAX_SHARED`) adds to the cosine, and what is taken off when none is shared: chosen
+with the thresholds on the development calls."""
 HASH_DIMENSIONS: Final = 384
 
 
@@ -75,6 +84,7 @@ class Topic:
 
     Args:
         centre: mean embedding of its raisings as little-endian float32, unit length.
+        words: what its raisings spoke about, see `text.content_words`.
         raisings: how often it was raised; the first time counts as 1.
         kept: the raisings kept as evidence, oldest first: the first, and the last ones.
         answered: whether an answer came after the last raising.
@@ -85,6 +95,7 @@ class Topic:
     """
 
     centre: bytes
+    words: frozenset[str] = frozenset()
     raisings: int = 1
     kept: list[Raising] = field(default_factory=list)
     answered: bool = False
@@ -180,16 +191,19 @@ class Repetition:
         if is_backchannel(text, language) or mostly_digits(text) or substance(text, language) < MIN_SUBSTANCE:
             return None
         again = says_again(text, language)
+        stands = again or insists(text, language)
+        words = content_words(text, language)
         vector = to_vector(embedding) if embedding else hashed_vector(text, language)
         needed = self._needed(text, language, rules)
-        near = self._near(vector, needed)
+        near = self._near(vector, words, needed)
         if not near:
-            if complains >= rules.complaint_score:
-                self._open(vector, unit_id, segment_id, at_ms, text)
-            return None
-        if complains < rules.complaint_score and not again:
+            if complains >= rules.complaint_score or speaks_like_a_caller(text, language):
+                self._open(vector, words, unit_id, segment_id, at_ms, text)
             return None
         topic = near[0]
+        if complains < rules.complaint_score and not (stands and words & topic.words) and not again:
+            return None
+        topic.words = frozenset(sorted(topic.words | words)[:MAX_WORDS])
         for other in near[1:]:
             self._merge(topic, other)
         _lean(topic, vector)
@@ -222,13 +236,18 @@ class Repetition:
             return rules.similarity_said_again
         return rules.similarity
 
-    def _near(self, vector: Vector, needed: float) -> list[Topic]:
-        """The topics at least so similar, nearest first."""
+    def _near(self, vector: Vector, words: frozenset[str], needed: float) -> list[Topic]:
+        """The topics at least so similar, nearest first: embeddings tell how alike two sentences are, the words they share
+        whether they speak of the same thing."""
         found = []
         for index, topic in enumerate(self.topics):
             centre = np.frombuffer(topic.centre, dtype="<f4")
-            if centre.shape == vector.shape and (cosine := float(centre @ vector)) >= needed:
-                found.append((-cosine, index, topic))
+            if centre.shape != vector.shape:
+                continue
+            shared = min(MAX_SHARED, len(words & topic.words))
+            likeness = float(centre @ vector) + (SHARED_WORD * shared if shared else -NO_SHARED_WORD)
+            if likeness >= needed:
+                found.append((-likeness, index, topic))
         return [topic for _, _, topic in sorted(found, key=lambda item: item[:2])]
 
     def _merge(self, topic: Topic, other: Topic) -> None:
@@ -242,6 +261,7 @@ class Repetition:
         )
         topic.centre = (mixed / max(float(np.linalg.norm(mixed)), 1e-9)).astype("<f4").tobytes()
         topic.raisings = second.raisings + shift
+        topic.words = frozenset(sorted(topic.words | other.words)[:MAX_WORDS])
         topic.kept = sorted(kept, key=lambda item: (item.at_ms, item.number))
         topic.after_answer = first.after_answer
         topic.answered = topic.answered and other.answered
@@ -249,12 +269,15 @@ class Repetition:
         _trim(topic)
         self.topics.remove(other)
 
-    def _open(self, vector: Vector, unit_id: str, segment_id: str, at_ms: int, text: str) -> None:
+    def _open(
+        self, vector: Vector, words: frozenset[str], unit_id: str, segment_id: str, at_ms: int, text: str
+    ) -> None:
         if len(self.topics) >= MAX_TOPICS:
             self.topics.remove(min(self.topics, key=lambda topic: (topic.raisings, topic.kept[-1].at_ms)))
         self.topics.append(
             Topic(
                 centre=vector.astype("<f4").tobytes(),
+                words=frozenset(sorted(words)[:MAX_WORDS]),
                 after_answer=any(topic.answered for topic in self.topics),
                 kept=[Raising(number=1, unit_id=unit_id, segment_id=segment_id, at_ms=at_ms, text=text)],
             )

@@ -126,6 +126,17 @@ class TestSpeakerWatch:
         found = [watch.hear(text, "ja", speaker) for speaker, text in talk]
         assert any(found) is turned
 
+    def test_manner_alone_convicts_when_the_other_side_has_none(self):
+        watch = SpeakerWatch()
+        talk = [
+            (C, "確認いたします"),
+            (A, "早くしてよ"),
+            (C, "お調べしております"),
+            (A, "うん"),
+            (C, "明日の便でございます"),
+        ]
+        assert [watch.hear(text, "ja", speaker) for speaker, text in talk][-1]
+
     def test_english_swap_by_greeting_and_complaint(self):
         watch = SpeakerWatch()
         assert not watch.hear("Thank you for calling, this is Mia", "en", C)

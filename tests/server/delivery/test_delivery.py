@@ -230,6 +230,19 @@ async def test_a_provisional_alert_never_leaves_but_its_confirmation_does(tmp_pa
     assert (got.json["type"], got.json["data"]["alert"]["provisional"]) == ("alert.raised", False)
 
 
+async def test_what_is_only_observed_never_leaves_but_a_call_for_help_does(tmp_path, receiver):
+    async with (
+        serving(tmp_path / "data", observe=True, senders={"hook": webhook(tmp_path, receiver)}) as running,
+        platform(running) as peer,
+    ):
+        await peer.send(started(), said(1, "死ね、殺すぞ"))
+        await peer.acked(1)
+        await peer.send({"type": "agent.help", "call_id": "c-1", "seq": 2, "offset_ms": 9000})
+        (got,) = await receiver.until(1)
+    assert got.json["data"]["alert"]["kind"] == "distress"
+    assert len(receiver.got) == 1
+
+
 async def test_messengers_and_the_pager_are_called_tier_by_tier(tmp_path, receiver):
     routing = {
         "routes": [
