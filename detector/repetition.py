@@ -201,7 +201,7 @@ class Repetition:
                 self._open(vector, words, unit_id, segment_id, at_ms, text)
             return None
         topic = near[0]
-        if complains < rules.complaint_score and not (stands and words & topic.words) and not again:
+        if complains < rules.complaint_score and not (stands and words & topic.words):
             return None
         topic.words = frozenset(sorted(topic.words | words)[:MAX_WORDS])
         for other in near[1:]:

@@ -82,7 +82,7 @@ class RepetitionRules:
     escalate: int = 5
     with_abuse: Level = Level.ESCALATE
     similarity: float = 0.52
-    similarity_said_again: float = 0.38
+    similarity_said_again: float = 0.46
     similarity_other_matter: float = 0.70
     complaint_score: float = 0.30
     earlier_calls: int = 2

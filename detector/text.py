@@ -75,8 +75,7 @@ _AGAIN: Final = {
     ),
     "en": re.compile(
         r"\b(like i said|as i said|i('ve| have)? (already|just) (told|said|explained)|again and again|how many times|"
-        r"keep (telling|saying|asking)|same (thing|answer|question)|(once|yet) again|over and over|(second|third|fourth|"
-        r"fifth) time|back to (my|the))\b",
+        r"keep (telling|saying|asking)|same (thing|answer|question)|over and over|back to (my|the))\b",
         re.IGNORECASE,
     ),
 }
@@ -92,7 +91,7 @@ _INSISTS: Final = {
         r"\b(does|did|do)(n't| not)? (nothing|help|matter|change|make)\b|\bwon't (stop|help|fix|do|cut|change)\b|"
         r"\bjust (give|refund|move|put|send|fix|change|do|pay|cancel)\b|\bi don'?t (want|care|need|accept)\b|\bnot good enough\b|"
         r"\b(that|this)('s| is)? (not|isn't|doesn't)\b.{0,24}\b(point|asked|answer|change|help|fix)|\bthe fact (is|remains)\b|"
-        r"\bstill\b|\beither way\b|\bregardless\b",
+        r"\beither way\b|\bregardless\b",
         re.IGNORECASE,
     ),
 }
