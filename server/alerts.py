@@ -257,6 +257,8 @@ class _Connection:
             kind = data.get("type")
             if self._gate.request_wait_s(self._principal):
                 raise RequestError("rate_limited", "too many commands", status=429)
+            if kind == "ping":
+                return {"type": "ok", "ref": ref}
             if kind in ("watch", "unwatch"):
                 return await self._watch(kind, ref, data.get("call_id"))
             if kind not in tuple(Action):

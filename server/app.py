@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from importlib import metadata, resources
 from pathlib import Path
@@ -36,12 +36,14 @@ from server.delivery.secrets import read_secrets
 from server.errors import SetupError
 from server.exposure import BreakRule
 from server.formats import load_formats
+from server.guidance import GuidanceEndpoint
 from server.http import Api
 from server.http_incidents import IncidentsApi
 from server.http_reports import ReportsApi
 from server.hub import Hub
 from server.ingest import IngestEndpoint
 from server.keys import house_key
+from server.links import LinkTemplates
 from server.metrics import Metrics
 from server.routing import warn_unrouted
 from server.rulebook import open_rulebook
@@ -54,6 +56,11 @@ from server.vendorposts import VendorPosts
 from server.vendors import Vendors
 from server.vendorsocket import VendorEndpoint, query_of
 
+EMBEDDED_PAGE: Final = "/operator.html"
+"""The one page that sites in `frame_origins` may embed."""
+VENDOR_FEED: Final = "/v1/ingest?format"
+"""Not a path: the ingest endpoint for messages in a vendor's own format."""
+Endpoint = Callable[[Scope, Receive, Send], Awaitable[None]]
 _ANY_ADDRESS: Final = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
 
 
@@ -98,27 +105,24 @@ def partial_gate() -> Callable[[str, str], bool]:
 
 
 class Mamori:
-    """The ASGI application: the two websockets as raw endpoints, everything else through FastAPI."""
+    """The ASGI application: the websockets as raw endpoints, everything else through FastAPI."""
 
     def __init__(
         self,
         app: FastAPI,
         runtime: Runtime,
         delivery: Delivery,
-        ingest: IngestEndpoint,
-        vendor: VendorEndpoint,
-        alerts: AlertsEndpoint,
+        sockets: Mapping[str, Endpoint],
         gate: Gate,
-        csp: str,
+        frame_origins: tuple[str, ...],
     ) -> None:
         self.api = app
         self.runtime = runtime
         self.delivery = delivery
-        self._ingest = ingest
-        self._vendor = vendor
-        self._alerts = alerts
+        self._sockets = sockets
         self.gate = gate
-        self._csp = csp.encode("latin-1")
+        self._own_policy = content_policy(()).encode("latin-1")
+        self._framed_policy = content_policy(frame_origins).encode("latin-1")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Routes one connection."""
@@ -128,25 +132,27 @@ class Mamori:
             await send({"type": "http.response.start", "status": 421, "headers": [(b"content-type", b"text/plain")]})
             await send({"type": "http.response.body", "body": b"host or origin not allowed\n"})
         else:
-            await self.api(scope, receive, self._guarded(send))
+            await self.api(scope, receive, self._guarded(send, scope.get("path", "")))
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["path"] == "/v1/ingest":
-            await (self._vendor if "format" in query_of(scope) else self._ingest)(scope, receive, send)
-        elif scope["path"] == "/v1/alerts":
-            await self._alerts(scope, receive, send)
+        path = scope["path"]
+        endpoint = self._sockets.get(VENDOR_FEED if path == "/v1/ingest" and "format" in query_of(scope) else path)
+        if endpoint is not None:
+            await endpoint(scope, receive, send)
         else:
             await receive()
             await send({"type": "websocket.close", "code": 1008, "reason": "no such endpoint"})
 
-    def _guarded(self, send: Send) -> Send:
+    def _guarded(self, send: Send, path: str) -> Send:
+        policy = self._framed_policy if path == EMBEDDED_PAGE else self._own_policy
+
         async def guarded(message: Any) -> None:
             if message["type"] == "http.response.start":
                 message = {
                     **message,
                     "headers": [
                         *message.get("headers", ()),
-                        (b"content-security-policy", self._csp),
+                        (b"content-security-policy", policy),
                         (b"x-content-type-options", b"nosniff"),
                         (b"referrer-policy", b"no-referrer"),
                     ],
@@ -263,6 +269,7 @@ def create_app(settings: Settings, *, scorer: Scorer | None = None, log: Embedde
         routing=settings.routing,
         shadow=Shadow(read_rules(settings.shadow_rules), playbook) if settings.shadow_rules is not None else None,
         observing=settings.observe,
+        links=LinkTemplates(listen=settings.link_listen, takeover=settings.link_takeover, console=settings.public_url),
     )
     metrics = Metrics(
         live_calls=lambda: len(runtime.calls),
@@ -313,13 +320,10 @@ def create_app(settings: Settings, *, scorer: Scorer | None = None, log: Embedde
     console = resources.files("server").joinpath("console")
     app.mount("/", StaticFiles(directory=str(console), html=True, check_dir=False), name="console")
     bounds = {"window": settings.window, "max_frame_bytes": settings.max_frame_bytes}
-    return Mamori(
-        app,
-        runtime,
-        delivery,
-        IngestEndpoint(runtime, gate, caller_key=key, **bounds),
-        VendorEndpoint(runtime, gate, vendors, **bounds),
-        AlertsEndpoint(runtime, gate, attentions),
-        gate,
-        content_policy(settings.frame_origins),
-    )
+    sockets: dict[str, Endpoint] = {
+        "/v1/ingest": IngestEndpoint(runtime, gate, caller_key=key, **bounds),
+        VENDOR_FEED: VendorEndpoint(runtime, gate, vendors, **bounds),
+        "/v1/alerts": AlertsEndpoint(runtime, gate, attentions),
+        "/v1/guidance": GuidanceEndpoint(runtime, gate),
+    }
+    return Mamori(app, runtime, delivery, sockets, gate, settings.frame_origins)

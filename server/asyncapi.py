@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Iterable
 from typing import Any, Final
 
-from server.messages import ALERTS_IN, ALERTS_OUT, FORMAT_OUT, INGEST_OUT, schemas
+from server.messages import ALERTS_IN, ALERTS_OUT, FORMAT_OUT, GUIDANCE_OUT, INGEST_OUT, schemas
 from server.wire import EVENT_STRUCTS, PROTOCOL, Resume
 
 VERSION: Final = "3.0.0"
@@ -81,7 +81,7 @@ def asyncapi_document(*, version: str, formats: Iterable[str]) -> dict[str, Any]
         formats: names of the formats that this server understands.
     """
     ingest_in = (*EVENT_STRUCTS, Resume)
-    kinds = tuple(dict.fromkeys((*ingest_in, *INGEST_OUT, *FORMAT_OUT, *ALERTS_IN, *ALERTS_OUT)))
+    kinds = tuple(dict.fromkeys((*ingest_in, *INGEST_OUT, *FORMAT_OUT, *ALERTS_IN, *ALERTS_OUT, *GUIDANCE_OUT)))
     found, components = schemas(kinds, template=_TEMPLATE)
     names = {_TEMPLATE.format(name=kind.__name__): _TEMPLATE.format(name=_name(kind)) for kind in kinds}
     renamed = {key: f"Event{key.removeprefix('_')}" for key in components if key.startswith("_")}
@@ -124,6 +124,12 @@ def asyncapi_document(*, version: str, formats: Iterable[str]) -> dict[str, Any]
                     "calls": "1: call statuses as well.",
                 },
             ),
+            "guidance": _channel(
+                "/v1/guidance",
+                "Where one call stands, for its operator; no transcript text.",
+                GUIDANCE_OUT,
+                {"call": "Id of the call."},
+            ),
         },
         "operations": {
             "takeEvents": _operation("receive", "ingest", "A platform sends events.", ingest_in),
@@ -132,6 +138,7 @@ def asyncapi_document(*, version: str, formats: Iterable[str]) -> dict[str, Any]
             "answerMessages": _operation("send", "format", "The server acknowledges them.", FORMAT_OUT),
             "takeCommands": _operation("receive", "alerts", "A supervisor acts.", ALERTS_IN),
             "tellAlerts": _operation("send", "alerts", "The server tells.", ALERTS_OUT),
+            "tellGuidance": _operation("send", "guidance", "The server tells the operator.", GUIDANCE_OUT),
         },
         "components": {
             "schemas": {renamed.get(key, key): _renamed(schema, names) for key, schema in components.items()},

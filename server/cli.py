@@ -129,6 +129,7 @@ def run_server(settings: Settings, *, announce: Callable[[int], None] | None = N
         app,
         host=settings.host,
         port=settings.port,
+        lifespan="on",  # without it a start that failed would pass for an application that needs none
         ws="websockets-sansio",
         ws_max_size=settings.max_frame_bytes,
         ws_per_message_deflate=False,

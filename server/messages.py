@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from detector.alerts import Alert
+from detector.alerts import Alert, Link, Phrase
 from detector.events import Segment
 
 NackCode = Literal[
@@ -138,6 +138,7 @@ class CallStatusMessage(Struct, frozen=True, tag_field="type", tag="call.status"
     step: str
     monitoring: dict[str, str]
     speakers: str
+    links: list[Link] | UnsetType = UNSET
     ended: bool | UnsetType = UNSET
 
 
@@ -211,6 +212,40 @@ class Watch(Struct, frozen=True):
     ref: str | int | None = None
 
 
+class Ping(Struct, frozen=True, tag_field="type", tag="ping"):
+    """Asks whether the connection is alive; answered by `ok`."""
+
+    ref: str | int | None = None
+
+
+class GuidanceMessage(Struct, frozen=True, tag_field="type", tag="guidance"):
+    """Where a call stands, for its operator; no transcript text.
+
+    Args:
+        step, next: of the ending procedure: how far it has come, and what follows.
+        phrase: what the operator can say, or null.
+        helper: who is handling an alert of the call, or empty.
+        help: an alert about a call for help is open.
+    """
+
+    call_id: str
+    live: bool
+    ended: bool
+    language: str
+    level: str
+    step: str
+    next: str
+    kind: str
+    phrase: Phrase | None
+    helper: str
+    help: bool
+    rounds: int
+    talk_ms: int
+    elapsed_ms: int
+    limit_ms: int
+    monitoring: dict[str, str]
+
+
 INGEST_OUT: Final = (Welcome, Ack, Nack, Resumed)
 FORMAT_OUT: Final = (Welcome, FormatAck, FormatNack, Notice)
 ALERTS_OUT: Final = (
@@ -226,7 +261,8 @@ ALERTS_OUT: Final = (
     Ok,
     CommandError,
 )
-ALERTS_IN: Final = (Command, Watch)
+ALERTS_IN: Final = (Command, Watch, Ping)
+GUIDANCE_OUT: Final = (GuidanceMessage,)
 
 
 def schemas(types: tuple[type, ...], *, template: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:

@@ -46,6 +46,7 @@ from server import intake
 from server.errors import EventError, MamoriError
 from server.groupwriter import Entry, GroupWriter
 from server.hub import Hub, Published
+from server.links import LinkTemplates
 from server.livecall import SNAPSHOT_EVERY, LiveCall, read_snapshot
 from server.routing import RoutingTable
 from server.rulebook import Rulebook
@@ -155,6 +156,7 @@ class Runtime:
         routing: RoutingTable | None = None,
         shadow: Shadow | None = None,
         observing: bool = False,
+        links: LinkTemplates | None = None,
     ) -> None:
         self.log = log
         self.engine = engine
@@ -168,6 +170,7 @@ class Runtime:
         self.observe = observe
         self.shadow = shadow
         self.observing = observing
+        self.links = links or LinkTemplates()
         self.supervision = Supervision(self, routing or RoutingTable())
         self.calls: dict[tuple[str, str], LiveCall] = {}
         self.ready = False
@@ -517,7 +520,8 @@ class Runtime:
                     self._score(call, output, received_s)
                 case AlertEvent():
                     latency_ms = round((self.clock.monotonic() - received_s) * 1000, 1)
-                    events.append(replace(output, alert=replace(output.alert, latency_ms=latency_ms)))
+                    links = self.links.fill(output.alert.call_id, output.alert.call.agent_id)
+                    events.append(replace(output, alert=replace(output.alert, latency_ms=latency_ms, links=links)))
                 case ActionAnswer():
                     answers.append(self.supervision.answered(call.record.instance, output))
                 case Noted():
@@ -727,6 +731,8 @@ class Runtime:
     def _status(self, call: LiveCall) -> Published:
         status = call.session.status()
         message = {"type": "call.status", **msgspec.to_builtins(status)}
+        if links := self.links.fill(status.call_id, status.agent_id):
+            message["links"] = msgspec.to_builtins(links)
         if call.session.state.ended:
             message["ended"] = True
         return Published(

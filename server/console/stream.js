@@ -1,10 +1,18 @@
-// The alert stream: reconnects by cursor with back-off, so that nothing is lost and nothing comes twice.
+// A websocket to our server that comes back: with back-off, by cursor, so that nothing is lost and nothing comes twice.
+// A connection that is open and dead is noticed, too: a ping that is not answered in time counts as a loss.
+
+import { socketProtocols } from "./api.js";
 
 const FIRST_WAIT_MS = 500;
 const MAX_WAIT_MS = 15000;
+const PING_EVERY_MS = 10000;
+const PING_WAIT_MS = 8000;
+const REFUSED = 1008;
 
-export class AlertStream {
-  constructor({ onMessage, onState }) {
+export class Stream {
+  constructor({ address, onMessage, onState, pings = true }) {
+    this.address = address;
+    this.pings = pings;
     this.onMessage = onMessage;
     this.onState = onState;
     this.cursor = null;
@@ -12,38 +20,57 @@ export class AlertStream {
     this.replies = new Map();
     this.ref = 0;
     this.watched = null;
+    this.closed = false;
   }
 
   open() {
+    this.closed = false;
     const scheme = location.protocol === "https:" ? "wss" : "ws";
-    const after = this.cursor === null ? "" : `&after=${this.cursor}`;
-    this.socket = new WebSocket(`${scheme}://${location.host}/v1/alerts?calls=1${after}`, this.protocols());
-    this.socket.onopen = () => {
+    const socket = new WebSocket(`${scheme}://${location.host}${this.address(this.cursor)}`, socketProtocols());
+    this.socket = socket;
+    socket.onopen = () => {
       this.wait = FIRST_WAIT_MS;
       this.onState("connected");
       if (this.watched) this.send({ type: "watch", call_id: this.watched });
+      if (this.pings) this.pinging = setInterval(() => this.ping(socket), PING_EVERY_MS);
     };
-    this.socket.onmessage = (event) => this.take(JSON.parse(event.data));
-    this.socket.onclose = () => {
-      this.onState("lost");
-      for (const resolve of this.replies.values()) resolve({ type: "error", code: "unavailable", message: "" });
-      this.replies.clear();
-      setTimeout(() => this.open(), this.wait * (0.75 + Math.random() / 2));
-      this.wait = Math.min(MAX_WAIT_MS, this.wait * 2);
-    };
+    socket.onmessage = (event) => this.take(JSON.parse(event.data));
+    socket.onclose = (event) => this.lost(socket, event.code);
   }
 
-  protocols() {
-    let token = null;
-    try { token = sessionStorage.getItem("mamori.token"); } catch { /* no storage: open servers alone */ }
-    return token ? ["mamori.v1", `bearer.${token}`] : ["mamori.v1"];
+  lost(socket, code) {
+    if (socket !== this.socket || this.closed) return;
+    clearInterval(this.pinging);
+    for (const answer of this.replies.values()) answer({ type: "error", code: "unavailable", message: "" });
+    this.replies.clear();
+    this.socket = null;
+    if (code === REFUSED) {
+      this.onState("refused");
+      return;
+    }
+    this.onState("lost");
+    setTimeout(() => { if (!this.socket && !this.closed) this.open(); }, this.wait * (0.75 + Math.random() / 2));
+    this.wait = Math.min(MAX_WAIT_MS, this.wait * 2);
+  }
+
+  close() {
+    this.closed = true;
+    clearInterval(this.pinging);
+    this.socket?.close();
+    this.socket = null;
+  }
+
+  async ping(socket) {
+    const late = setTimeout(() => { this.lost(socket, 0); socket.close(); }, PING_WAIT_MS);
+    await this.send({ type: "ping" });
+    clearTimeout(late);
   }
 
   take(message) {
     if (message.type === "ok" || message.type === "error") {
-      const resolve = this.replies.get(message.ref);
+      const answer = this.replies.get(message.ref);
       this.replies.delete(message.ref);
-      if (resolve) resolve(message);
+      answer?.(message);
       return;
     }
     if (typeof message.cursor === "number") {
@@ -56,7 +83,7 @@ export class AlertStream {
   send(command) {
     const ref = String(++this.ref);
     return new Promise((resolve) => {
-      if (this.socket.readyState !== WebSocket.OPEN) {
+      if (this.socket?.readyState !== WebSocket.OPEN) {
         resolve({ type: "error", code: "unavailable", message: "" });
         return;
       }
@@ -66,6 +93,7 @@ export class AlertStream {
   }
 
   watch(callId) {
+    if (this.watched === callId) return;
     if (this.watched) this.send({ type: "unwatch", call_id: this.watched });
     this.watched = callId;
     if (callId) this.send({ type: "watch", call_id: callId });

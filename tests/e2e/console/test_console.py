@@ -1,130 +1,240 @@
-from __future__ import annotations
+"""The supervisor's pages against a real server: alerts, languages, keyboard, reconnect, injection, marks."""
 
-import json
-from pathlib import Path
+from __future__ import annotations
 
 import httpx
 import pytest
 from playwright.sync_api import expect
-from websockets.sync.client import connect
+
+from tests.e2e.console.conftest import WAIT_MS
 
 pytestmark = pytest.mark.needs("chromium")
 
 THREAT = "お前を殺すぞ"
-WAIT_MS = 15_000
 
 
-def send(server, *events: dict) -> None:
-    """Streams events of call c-1 and waits until the last is durable."""
-    with connect(f"ws://127.0.0.1:{server.port}/v1/ingest") as socket:
-        socket.recv()
-        for event in events:
-            socket.send(json.dumps({"call_id": "c-1", **event}))
-        last = events[-1]["seq"]
-        while (message := json.loads(socket.recv()))["type"] != "ack" or message["seq"] < last:
-            assert message["type"] != "nack", message
+def started(language: str = "ja", agent: str = "a-1", queue: str = "billing") -> dict:
+    return {"type": "call.started", "language": language, "queue": queue, "agent": {"id": agent}}
 
 
-def call(text: str, *, language: str = "ja") -> list[dict]:
-    return [
-        {"type": "call.started", "seq": 0, "language": language, "queue": "billing", "agent": {"id": "a-1"}},
-        {
-            "type": "transcript.segment",
-            "seq": 1,
-            "segment_id": "s1",
-            "speaker": "customer",
-            "text": text,
-            "start_ms": 1000,
-            "end_ms": 4000,
-        },
-    ]
+def said(text: str, number: int = 1, *, speaker: str = "customer", is_final: bool = True) -> dict:
+    return {
+        "type": "transcript.segment",
+        "segment_id": f"s{number}",
+        "speaker": speaker,
+        "text": text,
+        "start_ms": 4000 * number,
+        "end_ms": 4000 * number + 3000,
+        "is_final": is_final,
+    }
 
 
-@pytest.fixture
-def page(browser, server):
-    context = browser.new_context(viewport={"width": 1280, "height": 800})
-    opened = context.new_page()
-    opened.mistakes = []
-    opened.on("pageerror", lambda error: opened.mistakes.append(str(error)))
-    opened.goto(server.url)
-    opened.wait_for_selector("#connection:not(.off)", timeout=WAIT_MS)
-    yield opened
-    assert opened.mistakes == []
-    context.close()
-
-
-def test_an_alert_appears_and_the_keyboard_acknowledges_it_for_all(server, page, browser):
-    other = browser.new_page()
-    other.goto(server.url)
-    send(server, *call(THREAT))
-    page.wait_for_selector(".card mark", timeout=WAIT_MS)
-    assert page.locator(".card mark").first.inner_text() in THREAT
-    page.wait_for_selector("#floor tbody tr", timeout=WAIT_MS)
+def test_an_alert_appears_and_the_keyboard_takes_it_for_all(send, page, new_page):
+    other = new_page()
+    send(started(), said(THREAT))
+    page.wait_for_selector("#alerts .card mark", timeout=WAIT_MS)
+    assert page.locator("#alerts .card mark").first.inner_text() in THREAT
+    page.wait_for_selector("#floor tbody tr.critical", timeout=WAIT_MS)
     page.keyboard.press("j")
     page.keyboard.press("a")
-    other.wait_for_selector(".card.acknowledged", timeout=WAIT_MS)
-    other.close()
+    other.wait_for_selector("#taken .card.acknowledged", timeout=WAIT_MS)
+    expect(other.locator("#alert-count")).to_have_text("0")
+    expect(other.locator("#floor tbody tr").first).to_contain_text("local")
 
 
-def test_both_languages(server, page):
-    send(server, *call(THREAT))
+def test_the_second_supervisor_is_told_who_was_first(server, send, page):
+    send(started(), said(THREAT))
+    page.wait_for_selector("#alerts .card", timeout=WAIT_MS)
+    # Between what this page saw and what it sends, somebody else takes the alert.
+    page.evaluate(
+        "window.held = WebSocket.prototype.send; WebSocket.prototype.send = function (text) { (window.kept ??= []).push([this, text]); }; null"
+    )
+    page.keyboard.press("j")
+    page.keyboard.press("a")
+    alert = httpx.get(f"{server.url}/v1/alerts").json()["alerts"][0]["alert_id"]
+    assert httpx.post(f"{server.url}/v1/alerts/{alert}/acknowledge", json={}).status_code == 200
+    page.evaluate(
+        "WebSocket.prototype.send = window.held; window.kept.forEach(([socket, text]) => socket.send(text)); null"
+    )
+    expect(page.locator(".card .problem")).to_contain_text("先に local さんが対応しています", timeout=WAIT_MS)
+
+
+def test_the_call_that_needs_somebody_most_stands_first_everywhere(send, page):
+    send(started(agent="a-1"), said("注文した荷物の番号を教えてください"), call_id="c-1")
+    send(started(agent="a-2"), said("お前バカじゃないのか、無能"), call_id="c-2")
+    send(started(agent="a-3"), said(THREAT), call_id="c-3")
+    expect(page.locator("#floor tbody tr")).to_have_count(3, timeout=WAIT_MS)
+    expect(page.locator("#floor tbody tr").nth(0)).to_contain_text("a-3")
+    expect(page.locator("#floor tbody tr").nth(1)).to_contain_text("a-2")
+    expect(page.locator(".card.first")).to_contain_text("a-3")
+    page.locator(".chip.critical").click()
+    expect(page.locator("#floor tbody tr")).to_have_count(1)
+
+
+def test_alerts_of_ended_calls_leave_the_waiting_list_and_wait_for_an_outcome(send, page):
+    send(started(), said(THREAT))
+    expect(page.locator("#alert-count")).to_have_text("1", timeout=WAIT_MS)
+    send({"type": "call.ended", "offset_ms": 9000, "reason": "hangup"})
+    expect(page.locator("#over-count")).to_have_text("1", timeout=WAIT_MS)
+    expect(page.locator("#alert-count")).to_have_text("0")
+    page.locator(".line button").click()
+    page.wait_for_selector("#resolve")
+    page.keyboard.press("3")
+    page.keyboard.press("Enter")
+    expect(page.locator("#over-count")).to_have_count(0, timeout=WAIT_MS)
+
+
+def test_resolve_with_an_outcome_by_keyboard(server, send, page):
+    send(started(), said(THREAT))
+    page.wait_for_selector("#alerts .card", timeout=WAIT_MS)
+    page.keyboard.press("j")
+    page.keyboard.press("r")
+    page.check("input[value=complaint]")
+    page.fill("textarea[name=note]", "確認済み")
+    page.click("#resolve button.primary")
+    expect(page.locator("#alerts .card")).to_have_count(0, timeout=WAIT_MS)
+    alert = httpx.get(f"{server.url}/v1/alerts?state=all").json()["alerts"][0]
+    assert (alert["outcome"], alert["note"]) == ("complaint", "確認済み")
+
+
+def test_both_languages(send, page):
+    send(started(), said(THREAT))
     page.wait_for_selector(".card", timeout=WAIT_MS)
-    assert "アラート" in page.inner_text("#alerts-title")
+    assert "対応待ち" in page.inner_text("#alerts-title")
     page.click("#language")
-    assert "Alerts" in page.inner_text("#alerts-title")
+    expect(page.locator("#alerts-title")).to_contain_text("Waiting")
     assert page.get_attribute("html", "lang") == "en"
+    expect(page.locator(".card .badge").first).to_contain_text("Critical")
+    # The phrase is read out to the caller and stays in the call's language.
+    assert page.locator(".card .say [lang=ja]").first.inner_text()
 
 
-def test_markup_in_a_transcript_never_runs(server, page):
-    send(server, *call(f'{THREAT}<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>'))
+def test_every_word_of_the_pages_exists_in_both_languages(page):
+    keys = page.evaluate(
+        "Promise.all([import('/words.ja.js'), import('/words.en.js')]).then(([ja, en]) => [Object.keys(ja.JA).sort(), Object.keys(en.EN).sort()])"
+    )
+    assert keys[0] == keys[1]
+    sources = [
+        httpx.get(page.url.split("#")[0] + f"{name}.js").text
+        for name in (
+            "app",
+            "call",
+            "desk",
+            "dialogs",
+            "floor",
+            "history",
+            "inbox",
+            "operator",
+            "parts",
+            "reports",
+            "signin",
+            "transcript",
+        )
+    ]
+    used = page.evaluate(
+        '(sources) => sources.flatMap((text) => [...text.matchAll(/\\bt\\("(\\w+)"/g)].map((hit) => hit[1]))', sources
+    )
+    assert len(used) > 100
+    assert set(used) - set(keys[0]) == set()
+
+
+def test_markup_in_a_transcript_never_runs(send, page):
+    evil = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>'
+    send(started(agent=evil, queue=evil), said(THREAT + evil))
     page.wait_for_selector(".card", timeout=WAIT_MS)
-    page.wait_for_selector("#floor .link", timeout=WAIT_MS)
-    page.click("#floor .link")
+    page.locator("#floor .who").first.click()
     page.wait_for_selector(".talk li", timeout=WAIT_MS)
     assert "<img" in page.inner_text(".talk")
+    page.keyboard.press("2")
+    page.wait_for_selector(".history tbody tr", timeout=WAIT_MS)
+    page.locator(".history tbody button").first.click()
     assert page.evaluate("window.hacked") is None
-    assert page.locator(".card img, .talk img").count() == 0
+    assert page.locator("main img, main script").count() == 0
 
 
-def test_marks_stand_on_the_right_characters(server, page):
-    send(server, *call(f"😡𠮟ｶﾞ㍻、{THREAT}"))
-    page.wait_for_selector(".card mark", timeout=WAIT_MS)
+def test_the_policy_forbids_inline_scripts_even_if_markup_got_in(server, page):
+    policy = httpx.get(server.url).headers["content-security-policy"]
+    assert "script-src 'self'" in policy
+    assert "unsafe" not in policy
+    page.evaluate("document.body.insertAdjacentHTML('beforeend', '<img src=\"data:,\" onerror=\"window.hacked=1\">')")
+    page.wait_for_timeout(300)
+    assert page.evaluate("window.hacked") is None
+    page.mistakes.clear()  # the browser reports what it blocked
+
+
+def test_marks_stand_on_the_right_characters(server, send, page):
+    send(started(), said(f"😡𠮟ｶﾞ㍻、{THREAT}"))
+    page.wait_for_selector("#alerts .card mark", timeout=WAIT_MS)
     evidence = httpx.get(f"{server.url}/v1/alerts").json()["alerts"][0]["evidence"][0]
     slices, at = [], 0
-    for span in sorted(evidence["spans"], key=lambda span: span["start"]):
-        if span["start"] >= at:
-            slices.append(evidence["text"][span["start"] : span["end"]])
+    for span in sorted(evidence["spans"], key=lambda span: (span["start"], -span["end"])):
+        start = max(at, span["start"])
+        if span["end"] > start:
+            slices.append(evidence["text"][start : span["end"]])
             at = span["end"]
-    assert page.locator(".card mark").all_inner_texts() == slices
+    assert page.locator("#alerts .card blockquote").first.locator("mark").all_inner_texts() == slices
     assert any("殺すぞ" in words for words in slices)
 
 
-def test_a_killed_server_is_shown_and_nothing_is_lost_or_doubled(server, page):
-    send(server, *call(THREAT))
+def test_the_call_shows_partials_steps_phrase_law_and_links(send, page):
+    send(started(), said("荷物が届きません"), said("お前を殺", 2, is_final=False))
+    page.locator("#floor .who").click()
+    expect(page.locator(".talk li.partial")).to_contain_text("お前を殺", timeout=WAIT_MS)
+    send(said(THREAT, 2))
+    expect(page.locator(".talk li.partial")).to_have_count(0, timeout=WAIT_MS)
+    expect(page.locator(".talk li.evident mark")).to_contain_text("殺すぞ")
+    expect(page.locator(".steps li")).to_have_count(4)
+    expect(page.locator(".steps li.next")).to_have_count(1)
+    expect(page.locator(".guide")).to_contain_text("脅迫罪")
+    assert page.locator(".guide > a").first.get_attribute("href") == "https://pbx.example/listen/c-1"
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.keyboard.press("c")
+    expect(page.locator("#copy")).to_contain_text("コピーしました")
+    assert page.evaluate("navigator.clipboard.readText()") == page.inner_text(".say .big")
+    page.keyboard.press("Escape")
+    expect(page.locator("#floor")).to_be_visible()
+
+
+def test_a_miss_can_be_reported(server, send, page):
+    send(started(), said("声がいやらしいね、どんな服を着てるの"))
+    page.locator("#floor .who").click()
+    page.locator(".talk .flag").first.click()
+    page.check("input[value=sexual]")
+    page.click("#flag button.primary")
+    expect(page.locator(".said")).to_contain_text("報告しました", timeout=WAIT_MS)
+
+
+def test_a_killed_server_is_shown_and_nothing_is_lost_or_doubled(server, send, page):
+    send(started(), said(THREAT))
     page.wait_for_selector(".card", timeout=WAIT_MS)
     server.kill()
-    page.wait_for_selector("#banner:not([hidden])", timeout=WAIT_MS)
+    page.wait_for_selector("#banner", timeout=WAIT_MS)
     assert "監視できていません" in page.inner_text("#banner")
+    assert "監視できていません" in page.title()
+    page.keyboard.press("j")
+    page.keyboard.press("a")
+    expect(page.locator(".card .problem")).to_contain_text("接続が切れている")
     server.start()
     page.wait_for_selector("#connection:not(.off)", timeout=WAIT_MS)
-    send(server, {"type": "agent.help", "seq": 2, "offset_ms": 9000})
+    assert page.locator("#banner").count() == 0
+    send({"type": "agent.help", "offset_ms": 9000})
     expect(page.locator(".card")).to_have_count(2, timeout=WAIT_MS)
+    expect(page.locator("#floor tbody tr")).to_have_count(1, timeout=WAIT_MS)
 
 
-def test_resolve_with_an_outcome(server, page):
-    send(server, *call(THREAT))
-    page.wait_for_selector(".card", timeout=WAIT_MS)
-    page.keyboard.press("j")
-    page.keyboard.press("r")
-    page.check("input[value=false_alarm]")
-    page.click("#resolve button.primary")
-    expect(page.locator(".card")).to_have_count(0, timeout=WAIT_MS)
+def test_a_lost_feed_is_loud_on_the_floor(send, page):
+    send(started(), said("荷物が届きません"))
+    # The connection that fed the call is closed; ten seconds later nobody is watching it.
+    expect(page.locator("#floor tr.blind")).to_contain_text("監視できていません", timeout=20_000)
+    expect(page.locator(".chip.blind b")).to_have_text("1")
 
 
-def test_a_phone_can_use_it(server, browser, tmp_path: Path):
-    phone = browser.new_page(viewport={"width": 390, "height": 844})
-    phone.goto(server.url)
-    send(server, *call(THREAT))
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_can_use_it(send, new_page, scheme):
+    phone = new_page(width=390, height=844, color_scheme=scheme)
+    send(started(), said(THREAT))
     phone.wait_for_selector(".card", timeout=WAIT_MS)
     assert phone.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
-    phone.close()
+    phone.locator(".card.first button.primary").click()
+    phone.wait_for_selector(".talk li", timeout=WAIT_MS)
+    assert phone.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
