@@ -308,6 +308,7 @@ def create_app(settings: Settings, *, scorer: Scorer | None = None, log: Embedde
         gate,
         public_url=settings.public_url,
         twilio_token=read_secret(settings.twilio_auth_token_file, "twilio_auth_token_file"),
+        twilio_tenant=settings.twilio_tenant,
         max_bytes=settings.max_webhook_bytes,
     )
     Api(runtime, log, gate, metrics, sign_in, attentions, posts).mount(app)

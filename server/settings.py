@@ -63,6 +63,9 @@ class Settings(BaseSettings):
     twilio_auth_token_file: Path | None = Field(
         None, description="File with Twilio's auth token; its webhooks' signatures are over `public_url`."
     )
+    twilio_tenant: str = Field(
+        "default", min_length=1, max_length=64, description="Tenant whose calls the webhooks signed by Twilio are."
+    )
     keep_days: int = Field(90, ge=1, description="Days for which transcripts are kept.")
     tls_cert: Path | None = Field(None, description="Certificate chain (PEM) for TLS.")
     tls_key: Path | None = Field(None, description="Private key (PEM) for TLS.")

@@ -19,7 +19,7 @@ from fastapi.responses import JSONResponse, Response
 
 from detector.adapters.frame import Format
 from server.access.limits import retry_after
-from server.auth import DEFAULT_TENANT, FEEDERS, Gate, Principal, Role
+from server.auth import FEEDERS, Gate, Principal, Role
 from server.errors import EventError, RequestError
 from server.vendors import Receipt, Vendors
 from server.vendorsocket import query_of
@@ -63,14 +63,25 @@ class VendorPosts:
         gate: checks tokens.
         public_url: address under which platforms reach us; signatures are over it.
         twilio_token: Twilio's auth token, or empty: then its webhooks need a token of ours.
+        twilio_tenant: whose calls the webhooks are that Twilio signed.
         max_bytes: of a body.
     """
 
-    def __init__(self, vendors: Vendors, gate: Gate, *, public_url: str, twilio_token: str, max_bytes: int) -> None:
+    def __init__(
+        self,
+        vendors: Vendors,
+        gate: Gate,
+        *,
+        public_url: str,
+        twilio_token: str,
+        twilio_tenant: str,
+        max_bytes: int,
+    ) -> None:
         self._vendors = vendors
         self._gate = gate
         self._public_url = public_url
         self._twilio_token = twilio_token
+        self._twilio_tenant = twilio_tenant
         self._max_bytes = max_bytes
 
     def mount(self, router: APIRouter) -> None:
@@ -167,7 +178,7 @@ class VendorPosts:
         for address in addresses(self._public_url, path, query):
             expected = twilio_signature(address, fields, self._twilio_token)
             if hmac.compare_digest(expected.encode(), given.encode("utf-8", "surrogatepass")):
-                return Principal(name="twilio", tenant=DEFAULT_TENANT, role=Role.PLATFORM, credential="")
+                return Principal(name="twilio", tenant=self._twilio_tenant, role=Role.PLATFORM, credential="")
         raise refused
 
     def _by_basic(self, request: Request, headers: Mapping[str, str]) -> Principal | None:

@@ -23,6 +23,8 @@ from server.runtime import Feed, Runtime
 
 MAX_SOURCES: Final = 256
 """States of adapters, one for each tenant and format."""
+MAX_LOGGED: Final = 1024
+"""Different reports in the log, over all sources; further ones are counted and answered, not logged."""
 
 _log = logging.getLogger("mamori.formats")
 
@@ -97,6 +99,7 @@ class Vendors:
         self._caller_key = caller_key
         self._observe = observe
         self._sources: dict[tuple[str, str], Source] = {}
+        self._logged: set[tuple[str, str, Report]] = set()
 
     def envelope(
         self, principal: Principal, *, headers: Mapping[str, str], path: str, query: dict[str, str]
@@ -184,4 +187,8 @@ class Vendors:
         self._observe(form.name, "messages")
         for report in reports:
             self._observe(form.name, report.kind.value)
+            key = (tenant, form.name, report)
+            if key in self._logged or len(self._logged) >= MAX_LOGGED:
+                continue
+            self._logged.add(key)
             _log.warning("format %s of tenant %s: %s: %s", form.name, tenant, report.kind.value, report.detail)

@@ -230,6 +230,17 @@ async def test_bad_webhooks_are_answered_by_name(tmp_path):
         assert late.json() == {"ok": True, "events": 0, "notices": []}
 
 
+async def test_what_is_wrong_again_and_again_is_answered_each_time_and_logged_once(tmp_path, caplog):
+    bad = segment("x")
+    bad["Segments"][0]["Transcript"]["Id"] = 5
+    async with serving(tmp_path) as running, httpx.AsyncClient(base_url=running.http) as http:
+        answers = [(await http.post("/v1/ingest/contact_lens", json=bad)).json()["notices"] for _ in range(3)]
+        text = (await http.get("/metrics")).text
+    assert answers == [[{"code": "wrong_item", "detail": "Id: expected a text"}]] * 3
+    assert sum("wrong_item" in record.getMessage() for record in caplog.records) == 1
+    assert 'mamori_format_total{format="contact_lens",what="wrong_item"} 3.0' in text
+
+
 async def test_a_call_without_an_end_ends_by_itself_and_goes_on_if_it_was_not_over(tmp_path):
     async with serving(tmp_path, idle_end_s=0.3) as running, httpx.AsyncClient(base_url=running.http) as http:
         await http.post("/v1/ingest/contact_lens", json=segment("もしもし"))
@@ -353,6 +364,22 @@ async def test_twilio_signs_over_the_public_address(tmp_path, url, status):
         )
         assert tampered.status_code == 403
         assert (await http.post("/v1/ingest/twilio", data=form)).status_code == 403
+
+
+async def test_signed_webhooks_are_of_the_tenant_that_the_settings_name(tmp_path):
+    path = tmp_path / "token"
+    path.write_text(SECRET)
+    path.chmod(0o600)
+    form = twilio_form()
+    signature = twilio_signature(f"{PUBLIC}/v1/ingest/twilio", list(form.items()), SECRET)
+    own = {"public_url": PUBLIC, "twilio_auth_token_file": path, "twilio_tenant": "osaka"}
+    async with (
+        serving(tmp_path / "data", auth=True, **own) as running,
+        httpx.AsyncClient(base_url=running.http) as http,
+    ):
+        answer = await http.post("/v1/ingest/twilio", data=form, headers={"X-Twilio-Signature": signature})
+        assert answer.json()["events"] == 2
+        assert list(running.app.runtime.calls) == [("osaka", "CA1")]
 
 
 async def test_a_signature_that_cannot_be_checked_is_refused(tmp_path):
