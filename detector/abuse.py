@@ -36,7 +36,8 @@ class Incident:
         at_ms: media time of its end.
         after_warning: whether the operator had given a first warning before.
         known: whether it is known that the customer spoke.
-        masked: whether a masked word (`***`) is all that there is: weak evidence, however often it comes.
+        masked: whether a masked word (`***`, or the recogniser's flag for one) is all that there is: weak evidence,
+            however often it comes.
         score: the highest label score.
     """
 

@@ -50,6 +50,7 @@ class Segment:
         is_final: whether the recogniser will not change it any more.
         confidence: the recogniser's own, 0 to 1, or None.
         language: of this segment, when it differs from the call's; else empty.
+        masked: the recogniser says that it masked or took out a word in here: weak evidence, never more than that.
     """
 
     segment_id: str
@@ -60,6 +61,7 @@ class Segment:
     is_final: bool = True
     confidence: float | None = None
     language: str = ""
+    masked: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

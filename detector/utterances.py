@@ -20,7 +20,7 @@ from detector.transcript import Unit, to_segments
 
 MASKED_SCORE: Final = 0.3
 """Stands for the score of a masked word, which no classifier can read."""
-_MASKED: Final = re.compile(r"\*{2,}|\b[a-z]\*+[a-z]?\b|[○●〇×]{2,}", re.IGNORECASE)
+_MASKED: Final = re.compile(r"[*＊]{2,}|\b[a-z]\*+[a-z]?\b|[○●〇×]{2,}", re.IGNORECASE)
 
 
 def heard(state: CallState, segment: Segment) -> None:
@@ -146,7 +146,7 @@ def incident_of(
             key=lambda label: -answer.scores.get(label, 0.0),
         )
     )
-    masked = not labels and _MASKED.search(unit.text) is not None
+    masked = not labels and _is_masked(state, unit)
     if not labels and not masked:
         return None
     needed, kept = rules.abuse.clear_score, before.clear if before is not None else ()
@@ -214,6 +214,15 @@ def redact(state: CallState, segment_id: str, text: str) -> None:
         state.provisional = replace(state.provisional, texts={segment_id: text})
 
 
+def _is_masked(state: CallState, unit: Unit) -> bool:
+    """Whether a word was masked in an utterance: one sees it, or the recogniser says so."""
+    return _MASKED.search(unit.text) is not None or any(segment.masked for segment in _segments(state, unit))
+
+
 def _texts(state: CallState, unit: Unit) -> dict[str, str]:
+    return {segment.segment_id: segment.text for segment in _segments(state, unit)}
+
+
+def _segments(state: CallState, unit: Unit) -> list[Segment]:
     wanted = {piece.segment_id for piece in unit.pieces}
-    return {segment.segment_id: segment.text for segment in state.transcript.finals if segment.segment_id in wanted}
+    return [segment for segment in state.transcript.finals if segment.segment_id in wanted]

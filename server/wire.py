@@ -85,6 +85,7 @@ class _Segment(_Event, frozen=True, tag="transcript.segment"):
     is_final: bool = True
     confidence: Annotated[float, Meta(ge=0, le=1)] | None = None
     language: _Short | None = None
+    masked: bool = False
 
 
 class _Answered(_Event, frozen=True, tag="call.answered"):
@@ -307,6 +308,7 @@ def _segment(event: _Segment, bad: Any) -> Segment:
         is_final=event.is_final,
         confidence=event.confidence,
         language=(event.language or "").split("-", maxsplit=1)[0].lower(),
+        masked=event.masked,
     )
 
 

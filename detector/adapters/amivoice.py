@@ -2,12 +2,15 @@
 
 Verified against a real result: the `A` event's JSON (`results[].tokens[]` of `written`, `confidence`, `starttime`,
 `endtime`; `results[].starttime`, `endtime`, `confidence`; `utteranceid`, `text`, `code`, `message`). Documented (manual,
-"Commands and responses"): answers `s`, `p`, `e`, events `S ms`, `E ms`, `C`, `U json`, `A json`, `G`; a `U` event's last
-token is the dummy `…`. Times are milliseconds from the start of the session. Fillers stand between percent signs, as
+"Commands and responses", "U event packet", "Response codes"): answers `s`, `p`, `e`, each with a message when it is an
+error, events `S ms`, `E ms`, `C`, `U json`, `A json`, `G`; a `U` event's last token is a dummy, `…` in the manual's
+Japanese edition and `...` in its English one: both are taken off. `code` is empty for success and `o` for a result whose
+confidence was too low. Times are milliseconds from the start of the session. Fillers stand between percent signs, as
 `%えーと%`, when `keepFillerToken=1`; they are taken out.
 
 Assumed: `U` texts are cumulative (each replaces the last) and belong to the utterance whose `A` comes next; an `s` later
-in the stream means that the client opened a new session, whose times begin at 0 again.
+in the stream means that the client opened a new session, whose times begin at 0 again; any other `code` concerns that
+utterance alone.
 
 A session carries one voice: connect one stream for each side with `call_id` and `speaker=customer` or `speaker=agent`.
 The recogniser sees no calls, so its `e` ends the stream, and the call is over when both sides' streams are.
@@ -27,10 +30,10 @@ from detector.adapters.reading import dump, items, load_object, number, share, t
 from detector.events import CallEnded, CallEvent, CallStarted, Segment
 
 _PENDING: Final = "…"
-_QUIET: Final = ("p", "S", "E", "C", "G")
+_QUIET: Final = ("S", "E", "C", "G")
 SUCCESS: Final = ""
 NO_SPEECH: Final = "o"
-"""`code` of a result: empty for success, `o` when the result was rejected as not speech."""
+"""`code` of a result: empty for success, `o` when it was rejected because its confidence was too low."""
 
 
 def read(data: bytes, envelope: Envelope) -> Iterator[Heard]:
@@ -52,12 +55,14 @@ def read(data: bytes, envelope: Envelope) -> Iterator[Heard]:
         yield _partial(load_object(payload), stream)
     elif letter == "A":
         yield from _finals(load_object(payload), stream)
-    elif letter not in _QUIET:
+    elif letter == "p" and payload:
+        yield Unknown(kind="p error")
+    elif letter not in ("p", *_QUIET):
         yield Unknown(kind=letter if len(letter) == 1 else "no event letter")
 
 
 def _partial(result: Mapping[str, Any], stream: str) -> Said:
-    words = without_fillers(text(result, "text").removesuffix(_PENDING))
+    words = without_fillers(text(result, "text").removesuffix(_PENDING).removesuffix("..."))
     return Said(call_id="", text=words, is_final=False, channel=stream, stream=stream)
 
 
@@ -65,6 +70,7 @@ def _finals(result: Mapping[str, Any], stream: str) -> Iterator[Heard]:
     code = text(result, "code")
     if code not in (SUCCESS, NO_SPEECH):
         yield Unknown(kind="A error")
+        yield _nothing(stream)
         return
     name = text(result, "utteranceid")
     found = items(result, "results")
@@ -83,8 +89,12 @@ def _finals(result: Mapping[str, Any], stream: str) -> Iterator[Heard]:
             repeat_id=f"{name}/{index}" if name else "",
         )
     if not found:
-        # Rejected as noise: closes what the partials opened.
-        yield Said(call_id="", text="", is_final=True, channel=stream, stream=stream)
+        yield _nothing(stream)
+
+
+def _nothing(stream: str) -> Said:
+    """What was being said came to nothing: closes what the partials opened."""
+    return Said(call_id="", text="", is_final=True, channel=stream, stream=stream)
 
 
 def _words(result: Mapping[str, Any], index: int) -> str:

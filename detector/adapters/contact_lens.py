@@ -8,8 +8,8 @@ stream): `EventType` STARTED, SEGMENTS, COMPLETED, FAILED; `ContactId`, `Languag
 Documented (API reference): the answer of `ListRealtimeContactAnalysisSegments`, `{"Segments": […]}` without a contact;
 it needs `call_id` in the query.
 
-Assumed: roles other than CUSTOMER and AGENT (a supervisor who joined) are the operator's side; `InitialContactId` does
-not occur in this stream, so a transferred contact is a call of its own.
+Assumed: a role other than CUSTOMER and AGENT (and SUPERVISOR, should it occur) is unknown; `InitialContactId` does not
+occur in this stream, so a transferred contact is a call of its own.
 
 Authentication: the stream is Amazon Kinesis; a bridge (see the integration page) reads it under IAM and sends on with a
 token of ours. A post needs basic authentication over TLS.

@@ -11,7 +11,7 @@ from hashlib import sha256
 from detector.adapters.errors import FieldError
 from detector.adapters.frame import Envelope, Format
 from detector.adapters.heard import Began, Happened, Heard, Over, Said, StreamBegan, Unknown, Wrong
-from detector.adapters.reading import MAX_MS, looks_masked, utc_text
+from detector.adapters.reading import MASK, MAX_MS, looks_masked, utc_text
 from detector.adapters.source import (
     MAX_CALLS,
     MAX_CHANNELS,
@@ -229,6 +229,8 @@ class _Fold:
         words = self._words(call, item, segment_id, start_ms, end_ms)
         if item.masked or looks_masked(words):
             self._masked()
+        if item.masked and item.is_final and not words.strip():
+            words = MASK  # nothing else was said: the flag must not fall with the words
         self._close_or_keep(call, channel, item, segment_id, start_ms, end_ms)
         if not words.strip() and not (item.is_final and channel.has_partial):
             return
@@ -246,6 +248,7 @@ class _Fold:
                 is_final=item.is_final,
                 confidence=item.confidence,
                 language="" if language == call.language else language[:35],
+                masked=item.masked,
             ),
         )
 

@@ -25,6 +25,8 @@ _ROLES: Final = {
     "internal": Speaker.AGENT,
     "human_agent": Speaker.AGENT,
     "supervisor": Speaker.AGENT,
+    "automated_agent": Speaker.AGENT,
+    "virtual_agent": Speaker.AGENT,
 }
 
 

@@ -9,8 +9,8 @@ Several results without `isFinal` in one response are stretches of one utterance
 joined. Results have no start: an utterance begins where its first partial was heard, or as long before its end as it
 takes to say. `profanityFilter` masks all but the first letter (`f***`); it is off unless asked for.
 
-Assumed: in `newMessagePayload`, `participantRole` END_USER, HUMAN_AGENT says who speaks, `content` what, `createTime`
-when, and `name` identifies the message. Recognition results of a conversation tell no role: they are left to the new
+Documented (Dialogflow `Message`): `name`, `content`, `languageCode`, `participantRole` (END_USER, HUMAN_AGENT,
+AUTOMATED_AGENT), `createTime`. Assumed: `newMessagePayload` is such a message, and its `name` tells a repeated one. Recognition results of a conversation tell no role: they are left to the new
 message that follows. Pub/Sub's push envelope (`message.data` in base64) is unpacked.
 
 Who speaks in streaming responses: `channels=customer,agent` (channelTag 1, 2) or `speaker=…` in the query.

@@ -6,7 +6,9 @@ COMPLETED, FAILED; `CallId`, `Channel` CALLER, AGENT, `SegmentId`, `StartTime`, 
 texts), `Transcript`, `IsPartial`, `CreatedAt`, `CustomerPhoneNumber`, `AgentId`; a transcript may instead lie in
 `TranscriptEvent` (Amazon Transcribe) or `UtteranceEvent` (Call Analytics), whose offsets are milliseconds.
 
-Assumed: START does not tell the language (a deployment has one): say `language=ja` in the query. Partials of a segment are cumulative. `AGENT_VOICETONE` and `CALLER_VOICETONE` channels hold no words.
+Assumed: START does not tell the language (a deployment has one): say `language=ja` in the query. Partials of a segment
+are cumulative. `AGENT_VOICETONE` and `CALLER_VOICETONE` channels hold no words. A `TranscriptEvent` may carry `Items` with
+`VocabularyFilterMatch`, as Amazon Transcribe's own results do.
 
 Authentication: the stream is Amazon Kinesis; a bridge reads it under IAM and sends on with a token of ours.
 """
@@ -19,7 +21,7 @@ from typing import Any, Final
 from detector.adapters.frame import Envelope, Format, Telling, language_query, role
 from detector.adapters.heard import Began, Happened, Heard, Over, Said, Unknown
 from detector.adapters.reading import dump, flag, load_object, needed, obj, seconds, text, utc, utc_text
-from detector.adapters.transcribe_analytics import utterance
+from detector.adapters.transcribe_analytics import hidden, utterance
 from detector.events import CallChanged, CallEnded, CallEvent, CallStarted, ChangeReason, Segment
 from detector.labels import Speaker
 
@@ -75,6 +77,7 @@ def _said(message: Mapping[str, Any], call_id: str) -> Heard:
         end_ms=seconds(body, "EndTime"),
         at_ms=utc(message, "CreatedAt"),
         language=text(body, "LanguageCode"),
+        masked=hidden(body.get("Items")),
     )
 
 

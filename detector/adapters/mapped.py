@@ -30,7 +30,7 @@ KINDS: Final[Mapping[str, tuple[str, ...]]] = {
     "started": ("id", "at", "language", "queue", "direction", "agent", "agent_name", "caller"),
     "segment": (
         *("id", "at", "text", "speaker", "channel", "final", "start", "end", "duration", "session", "utterance"),
-        *("piece", "order", "confidence", "language", "stream"),
+        *("piece", "order", "confidence", "language", "stream", "masked"),
     ),
     "ended": (*_COMMON, "reason", "stream"),
     "changed": (*_COMMON, "agent", "agent_name", "queue", "reason"),
@@ -244,6 +244,7 @@ def _segment(found: _Found, call_id: str, at_ms: int | None) -> Said:
         at_ms=at_ms,
         confidence=found.of("confidence", share),
         language=found.text("language"),
+        masked=found.of("masked", flag, default=False),
     )
 
 

@@ -92,7 +92,7 @@ def _only(table: Any, names: tuple[str, ...], where: str) -> None:
 
 
 def _rule(entry: Any, where: str, common: Mapping[str, Value]) -> Rule:
-    if not isinstance(entry, dict) or entry.get("is") not in KINDS:
+    if not isinstance(entry, dict) or entry.get("is") not in tuple(KINDS):
         raise MappingError(f"{where}.is: expected one of {', '.join(KINDS)}")
     kind = entry["is"]
     _only(entry, ("when", "is", "each", *KINDS[kind]), where)
@@ -101,7 +101,7 @@ def _rule(entry: Any, where: str, common: Mapping[str, Value]) -> Rule:
         raise MappingError(f"{where}.when: expected a table of pointers and values")
     tests = []
     for pointer, wanted in when.items():
-        if isinstance(wanted, dict) and (wanted.keys() != {"exists"} or not isinstance(wanted["exists"], bool)):
+        if not all(_is_test(one) for one in (wanted if isinstance(wanted, list) else [wanted])):
             raise MappingError(f"{where}.when: expected a value, a list of values, or {{ exists = true }}")
         tests.append((parse_pointer(pointer, f"{where}.when", item=False), wanted))
     each = entry.get("each")
@@ -117,6 +117,12 @@ def _rule(entry: Any, where: str, common: Mapping[str, Value]) -> Rule:
         each=None if each is None else parse_pointer(each, f"{where}.each", item=False),
         fields=fields,
     )
+
+
+def _is_test(wanted: Any) -> bool:
+    if isinstance(wanted, dict):
+        return wanted.keys() == {"exists"} and isinstance(wanted["exists"], bool)
+    return not isinstance(wanted, list)
 
 
 def _fields(table: Any, names: tuple[str, ...], where: str) -> dict[str, Value]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -16,6 +15,8 @@ TICKS_PER_MS: Final = 10_000
 """100-ns ticks, the unit of .NET's TimeSpan and of Azure Speech."""
 MAX_MS: Final = 7 * 24 * 3600 * 1000
 """A call of more than a week is a mistake in the platform's clock (the ingest protocol's own bound)."""
+MAX_NUMBER: Final = 1e18
+"""No platform tells a larger one: 100-ns ticks since 1970 have so many digits; beyond it reckoning in floats overflows."""
 MAX_FORM_FIELDS: Final = 200
 MASK: Final = "***"
 
@@ -119,7 +120,7 @@ def needed(value: Mapping[str, Any], name: str, *, path: str = "") -> str:
 
 
 def number(value: Mapping[str, Any], name: str, *, path: str = "") -> float | None:
-    """A finite number by name, also when it is written as a text; None when absent. 0 is a number.
+    """A number by name, at most `MAX_NUMBER` in size, also when it is written as a text; None when absent. 0 is a number.
 
     Raises:
         FieldError: it is something else.
@@ -133,7 +134,7 @@ def number(value: Mapping[str, Any], name: str, *, path: str = "") -> float | No
         result = float(found)
     except (ValueError, OverflowError):
         raise FieldError(f"{path}{name}", "expected a number") from None
-    if not math.isfinite(result):
+    if not abs(result) <= MAX_NUMBER:  # NaN is not, either
         raise FieldError(f"{path}{name}", "expected a number")
     return result
 

@@ -99,6 +99,18 @@ async def test_each_item_of_an_array_is_judged_alone(server):
         assert [nack["seq"] for nack in peer.nacks] == [1]
 
 
+async def test_a_recognisers_flag_for_a_masked_word_is_a_notice(server):
+    async with supervisor(server) as watcher, platform(server) as peer:
+        await watcher.read()
+        await peer.send(started(), said(1, "お前は本当に", masked=True), ended(2))
+        alert = (await watcher.until("alert.raised"))["alert"]
+        assert (alert["level"], alert["labels"], alert["evidence"][0]["text"]) == (
+            "notice",
+            ["verbal_abuse"],
+            "お前は本当に",
+        )
+
+
 async def test_odd_texts_are_taken(server):
     async with platform(server) as peer:
         await peer.send(started(), said(1, ""), said(2, "　 \u200b"), said(3, "😡𠮟ｶﾞ㍻\u0000", start_ms=0, end_ms=0))

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from detector.adapters.folding import feed
 from detector.adapters.frame import Envelope, Format, Telling
+from detector.adapters.mapping import parse_mapping
+from detector.adapters.reading import dump
+from detector.adapters.registry import BUNDLED
 from detector.adapters.source import Source
 from detector.alerts import AlertEvent
 from detector.events import CallEnded, CallEvent, CallStarted, Segment
@@ -24,6 +28,65 @@ LINES = (
     (Speaker.AGENT, "そのような発言はお控えください"),
     (Speaker.CUSTOMER, "死ねよお前、家に火をつけるぞ"),
 )
+
+HOUSE = """
+name = "house"
+
+[call]
+id = "/call"
+language = "/tongue"
+
+[[message]]
+when = { "/event" = "begin" }
+is = "started"
+at = { pointer = "/at", unit = "epoch_s" }
+
+[[message]]
+when = { "/event" = "speech" }
+is = "segment"
+each = "/body#/results"
+text = "@/words"
+speaker = { pointer = "@/channel", map = { 0 = "customer", 1 = "agent" } }
+start = { pointer = "@/from", unit = "s" }
+duration = { pointer = "@/for", unit = "ticks" }
+final = "@/done"
+utterance = "@/id"
+confidence = "@/sure"
+masked = "@/hidden"
+
+[[message]]
+when = { "/event" = "finish" }
+is = "ended"
+offset = "/ms"
+"""
+
+
+def write_house(event: CallEvent, telling: Telling) -> list[bytes]:
+    """Tells an event in a house's own words: results in a text that is JSON, times as texts, seconds and ticks."""
+    head = {"call": event.call_id, "tongue": telling.tag}
+    match event.body:
+        case CallStarted():
+            return [dump({"event": "begin", **head, "at": telling.started_ms / 1000})]
+        case CallEnded(offset_ms=ms):
+            return [dump({"event": "finish", **head, "ms": ms})]
+        case Segment() as said:
+            result = {
+                "words": said.text,
+                "channel": 0 if said.speaker is Speaker.CUSTOMER else 1,
+                "from": str(said.start_ms / 1000),
+                "for": (said.end_ms - said.start_ms) * 10_000,
+                "done": "true" if said.is_final else "false",
+                "id": said.segment_id,
+                "sure": 0.9,
+                "hidden": said.masked,
+            }
+            return [dump({"event": "speech", **head, "body": dump({"results": [result]}).decode()})]
+        case _:
+            return []
+
+
+ALL = {**BUNDLED, "house": replace(parse_mapping(HOUSE), write=write_house)}
+"""Every format that must hold what all must hold: the bundled ones, and one that a house wrote in TOML."""
 
 
 def call(

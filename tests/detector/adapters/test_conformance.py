@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import tomllib
+from urllib.parse import parse_qsl, urlencode
 
 import pytest
 from hypothesis import given, settings
@@ -11,22 +13,22 @@ from hypothesis import strategies as st
 from detector.adapters.errors import AdapterError
 from detector.adapters.folding import feed
 from detector.adapters.frame import Envelope, Known
-from detector.adapters.mapping import parse_mapping
+from detector.adapters.mapping import MappingError, parse_mapping
 from detector.adapters.registry import BUNDLED
 from detector.adapters.source import MAX_CALLS, MAX_KINDS, MAX_REPORTS, ReportKind, Source
 from detector.events import CallEnded, CallStarted, Segment
-from tests.detector.adapters.telling import adapt, alerts, call, gist, told
+from tests.detector.adapters.telling import ALL, HOUSE, adapt, alerts, call, gist, told
 
-FORMATS = pytest.mark.parametrize("form", list(BUNDLED.values()), ids=list(BUNDLED))
-WITH_PARTIALS = [name for name in BUNDLED if name not in ("salesforce_voice", "vcon")]
-PLAIN_JSON = [name for name in BUNDLED if name not in ("twilio", "amivoice")]
+FORMATS = pytest.mark.parametrize("form", list(ALL.values()), ids=list(ALL))
+WITH_PARTIALS = [name for name in ALL if name not in ("salesforce_voice", "vcon")]
+PLAIN_JSON = [name for name in ALL if name not in ("twilio", "amivoice")]
 
 
 @pytest.mark.parametrize(
-    ("name", "partials"), [*((name, False) for name in BUNDLED), *((name, True) for name in WITH_PARTIALS)]
+    ("name", "partials"), [*((name, False) for name in ALL), *((name, True) for name in WITH_PARTIALS)]
 )
 def test_one_call_gives_the_same_alerts_in_every_format(name, partials):
-    form = BUNDLED[name]
+    form = ALL[name]
     events = call(partials=partials)
     expected = gist(alerts(events))
     assert {level for _, _, level, _, _ in expected} >= {"warning", "critical"}
@@ -54,7 +56,7 @@ def test_words_speakers_times_and_end_survive_the_round_trip(form):
 
 @pytest.mark.parametrize("name", WITH_PARTIALS)
 def test_a_partial_and_its_final_share_an_id(name):
-    form = BUNDLED[name]
+    form = ALL[name]
     bodies = [event.body for event in adapt(form, told(form, call())) if isinstance(event.body, Segment)]
     ids = [body.segment_id for body in bodies]
     assert ids[::2] == ids[1::2]
@@ -121,7 +123,7 @@ def test_masked_words_are_reported_once(form):
 
 @pytest.mark.parametrize("name", PLAIN_JSON)
 def test_unknown_fields_are_ignored(name):
-    form = BUNDLED[name]
+    form = ALL[name]
     messages = told(form, call(partials=False))
     wider = [(json.dumps({**json.loads(data), "brandNew": {"a": [1]}}).encode(), env) for data, env in messages]
     assert adapt(form, wider) == adapt(form, messages)
@@ -140,15 +142,19 @@ def test_nonsense_is_an_error_or_unknown_and_changes_nothing(form, data):
         assert not [event for event in events if isinstance(event.body, Segment)]
 
 
+FORM = "application/x-www-form-urlencoded"
+_ODD = st.sampled_from([1e308, -1e308, 10**400, 2**63, "1e308", "-0", "\ud800", "0001-01-01T00:00:00+23:59", "***"])
 _JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8) | _ODD,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=6,
 )
 
 
 def _mutated(draw, value):
-    """A real message with one spot of it replaced by anything."""
+    """A real message with one spot of it replaced by anything; a text that is JSON is opened."""
+    if isinstance(value, str) and value.startswith("{"):
+        return json.dumps(_mutated(draw, json.loads(value)))
     if isinstance(value, dict) and value:
         key = draw(st.sampled_from(sorted(value)))
         kind = draw(st.integers(0, 3))
@@ -173,9 +179,11 @@ def _stream(draw, form):
         elif how == 1:
             cut = draw(st.integers(0, len(data)))
             data = data[:cut]
+        elif how == 2 and form.media_type == FORM:
+            data = urlencode(_mutated(draw, dict(parse_qsl(data.decode())))).encode("utf-8", "surrogatepass")
         elif how == 2:
             head, brace, body = data.partition(b"{")
-            if brace and form.name != "twilio":
+            if brace:
                 data = head + json.dumps(_mutated(draw, json.loads(brace + body))).encode()
         chosen.append((data, envelope))
     return chosen
@@ -206,6 +214,38 @@ def test_fuzz_only_typed_errors_and_only_valid_events(form):
         assert len(source.unknown) <= MAX_KINDS
 
     run()
+
+
+_TOML = tomllib.loads(HOUSE)
+
+
+def _toml(value) -> str:
+    """An inline TOML value."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(key)} = {_toml(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return json.dumps(value) if value is not None else '""'
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_fuzz_a_wrong_mapping_is_an_error_with_its_place_and_any_other_reads_messages(data):
+    table = _mutated(data.draw, _TOML)
+    source = "\n".join(f"{json.dumps(key)} = {_toml(value)}" for key, value in table.items()) if table else ""
+    try:
+        form = parse_mapping(source)
+    except MappingError as error:
+        assert "\n" not in str(error)
+        return
+    state = Source()
+    for message, envelope in told(ALL["house"], call()):
+        try:
+            state, events = feed(form, state, message, envelope)
+        except AdapterError as error:
+            assert "\n" not in str(error)
+        else:
+            assert all(0 < len(event.call_id) <= 256 for event in events)
 
 
 def test_a_source_is_bounded():

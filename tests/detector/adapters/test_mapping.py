@@ -209,6 +209,8 @@ def test_true_is_not_1():
         ),
         ('name = "x"\n[[message]]\nis = "ended"\ntext = "/a"', "message[0].text: unknown; expected one of when"),
         ('name = "x"\n[[message]]\nis = "ended"\nwhen = {"/a" = {has = 1}}', "message[0].when: expected a value"),
+        ('name = "x"\n[[message]]\nis = "ended"\nwhen = {"/a" = [{}]}', "message[0].when: expected a value"),
+        ('name = "x"\n[[message]]\nis = ["ended"]', "message[0].is: expected one of started"),
         ('name = "x"\n[[message]]\nis = "ended"\neach = "@/a"', "message[0].each: expected a pointer from the message"),
     ],
 )

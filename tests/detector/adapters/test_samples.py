@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+import pytest
+
 from detector.adapters.folding import feed
 from detector.adapters.frame import Envelope
 from detector.adapters.registry import BUNDLED
@@ -177,6 +179,21 @@ def test_agent_assist_recognition_results_wait_for_their_message():
     assert len(events) == 2
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("google", {"conversation": "p/c", "type": "NEW_MESSAGE", "newMessagePayload": {"name": "m", "content": "x"}}),
+        ("salesforce_voice", {"callId": "c", "content": "x", "messageId": "m", "startTime": 0}),
+    ],
+)
+def test_what_a_machine_says_is_not_the_customers(name, message):
+    if name == "google":
+        message["newMessagePayload"]["participantRole"] = "AUTOMATED_AGENT"
+    else:
+        message["senderType"] = "VIRTUAL_AGENT"
+    assert bodies(adapt(name, message))[-1].speaker is Speaker.AGENT
+
+
 def test_azure():
     said = bodies(adapt("azure", sample("azure_speech_result")["result"], call_id="c", speaker="customer"))[-1]
     assert (said.start_ms, said.end_ms, said.speaker, said.confidence) == (1890, 7810, Speaker.CUSTOMER, 0.8567135)
@@ -201,6 +218,36 @@ def test_salesforce_voice():
     events = adapt("salesforce_voice", sample("salesforce_voice_transcript")["event"])
     assert events[-1].call_id == "c5d93c19-e03b-44f8-85e6-a11f02e70c45"
     assert (events[-1].body.text, events[-1].body.speaker) == ("Hello", Speaker.AGENT)
+
+
+def salesforce(kind: str, **detail: Any) -> dict[str, Any]:
+    return {"type": kind, "detail": {"callId": "c", **detail}}
+
+
+def test_salesforce_events_of_lightning_web_components():
+    """Names and fields as in the developer guide's page on the LWC toolkit's events."""
+    times = {"clientSentTimestamp": 1_000_000, "serverReceivedTimestamp": 1_000_000}
+    speech = {**times, "id": "m1", "content": {"formatType": "Text", "text": "Hello"}, "sender": {"role": "EndUser"}}
+    later = {**speech, "clientSentTimestamp": 1_005_000, "serverReceivedTimestamp": 1_005_000}
+    source = Source()
+    events = adapt(
+        "salesforce_voice",
+        salesforce("callstarted", callType="Outbound", participant="+81312345678", **times),
+        salesforce("transcript", **speech),
+        salesforce("transcript", **speech),
+        salesforce("transcript", **later),
+        salesforce("hold", participant="+81312345678"),
+        salesforce("resume", participant="+81312345678"),
+        salesforce("flagraise", **times, content={"formatType": "Text", "text": "help me"}, sender={"role": "Agent"}),
+        salesforce("flaglower", **times, content={"formatType": None, "text": None}),
+        salesforce("callended"),
+        source=source,
+    )
+    names = [type(body).__name__ for body in bodies(events)]
+    assert names == ["CallStarted", "Segment", "Segment", "CallHeld", "CallResumed", "AgentHelp", "CallEnded"]
+    assert (events[0].caller, events[0].body.direction) == ("+81312345678", "outbound")
+    assert events[5].body.note == "help me"
+    assert source.unknown == {}
 
 
 def test_salesforce_telephony_api_message():

@@ -7,10 +7,13 @@ from urllib.parse import urlencode
 
 import pytest
 
+from detector.adapters.folding import feed
+from detector.adapters.frame import Envelope
 from detector.adapters.reading import number, seconds, ticks, utc, without_fillers
 from detector.adapters.source import MAX_PIECES, ReportKind, Source
 from detector.events import CallEnded, CallStarted, Segment
 from detector.labels import Speaker
+from tests.detector.adapters.telling import ALL, alerts
 from tests.detector.adapters.test_samples import adapt, bodies
 
 
@@ -32,6 +35,13 @@ from tests.detector.adapters.test_samples import adapt, bodies
 def test_times_in_every_unit_and_0_is_a_time(read, value, expected):
     assert read({"t": value}, "t") == expected
     assert read({}, "t") is None
+
+
+@pytest.mark.parametrize("read", [seconds, number, ticks])
+@pytest.mark.parametrize("value", [1e308, "-1e308", 10**400, "nan", "inf", True, "soon"])
+def test_a_number_that_none_can_be_is_refused_by_name(read, value):
+    with pytest.raises(ValueError, match=r"^of\.t: expected a number$"):
+        read({"t": value}, "t", path="of.")
 
 
 def utterance(own: str, words: str, begin: int, transcript: str = "t-1") -> dict:
@@ -64,6 +74,25 @@ def test_parts_in_english_are_joined_by_spaces_and_bounded():
 
 def amivoice(text: str) -> bytes:
     return b"U " + json.dumps({"text": text + "…", "results": []}).encode()
+
+
+@pytest.mark.parametrize("end", ["…", "..."])
+def test_the_dummy_at_the_end_of_a_partial_is_no_word(end):
+    body = json.dumps({"text": "ふざけるな" + end, "results": []}).encode()
+    assert bodies(adapt("amivoice", b"U " + body, call_id="c"))[-1].text == "ふざけるな"
+
+
+def test_an_utterance_that_failed_does_not_lend_its_id_to_the_next():
+    failed = b"A " + json.dumps({"results": [], "code": "+", "text": ""}).encode()
+    source = Source()
+    told = adapt("amivoice", amivoice("ふざ"), failed, amivoice("もしもし"), b"p error", source=source, call_id="c")
+    assert [(body.text, body.is_final) for body in bodies(told)[1:]] == [
+        ("ふざ", False),
+        ("", True),
+        ("もしもし", False),
+    ]
+    assert len({body.segment_id for body in bodies(told)[1:]}) == 2
+    assert source.unknown == {"A error": 1, "p error": 1}
 
 
 def test_partials_that_replace_do_not_add_up():
@@ -318,6 +347,69 @@ def test_a_vendors_flag_without_its_word_says_that_the_stream_is_masked(content)
     source = Source()
     adapt("transcribe", {"Transcript": {"Results": [one]}}, source=source, call_id="c")
     assert source.masked
+
+
+def flagged(words: str, *, hidden: bool = True, number: int = 0, role: str = "CUSTOMER") -> dict:
+    body = {"UtteranceId": f"u{number}", "ParticipantRole": role, "IsPartial": False, "Transcript": words}
+    items = [{"Content": "", "VocabularyFilterMatch": hidden}]
+    times = {"BeginOffsetMillis": number * 5000, "EndOffsetMillis": number * 5000 + 1000}
+    return {"UtteranceEvent": {**body, **times, "Items": items}}
+
+
+def raised(*messages: dict) -> set[tuple[str, str, tuple[str, ...]]]:
+    events = adapt("transcribe_analytics", *messages, call_id="c", language="ja")
+    return {(event.alert.kind.value, event.alert.level.value, event.alert.labels) for event in alerts(events)}
+
+
+WEAK = {("abuse", "notice", ("verbal_abuse",))}
+
+
+def test_a_vendors_flag_where_a_word_was_taken_away_is_weak_evidence_however_often():
+    assert raised(*[flagged(f"お前は本当に{n}だな", number=n) for n in range(8)]) == WEAK
+    beside_a_word = raised(flagged("お前は本当に"), flagged("このバカ", number=1))
+    assert {level for _, level, _ in beside_a_word} == {"notice", "warning"}
+
+
+def test_a_flag_is_weak_evidence_even_where_nothing_else_was_said():
+    assert raised(flagged("")) == WEAK
+    assert bodies(adapt("transcribe_analytics", flagged(""), call_id="c"))[-1].text == "***"
+
+
+def test_no_flag_and_an_operators_flag_are_no_evidence():
+    assert raised(flagged("お前は本当に", hidden=False)) == set()
+    assert raised(flagged("お前は本当に", role="AGENT")) == set()
+
+
+@pytest.mark.parametrize("words", ["*** off", "お前＊＊＊だろ"])
+def test_a_mask_that_one_sees_is_weak_evidence(words):
+    form = {
+        "event": "speech",
+        "call": "c",
+        "body": json.dumps({"results": [{"words": words, "channel": 0, "from": 0}]}),
+    }
+    events = feed(ALL["house"], Source(), json.dumps(form).encode(), Envelope())[1]
+    assert {event.alert.level.value for event in alerts(events)} == {"notice"}
+
+
+def test_a_house_can_name_its_flag():
+    said = {"words": "you", "channel": 0, "from": 0, "hidden": True}
+    form = {"event": "speech", "call": "c", "body": json.dumps({"results": [said]})}
+    events = feed(ALL["house"], Source(), json.dumps(form).encode(), Envelope())[1]
+    assert bodies(events)[-1].masked
+
+
+def test_a_flag_in_live_call_analytics():
+    result = {
+        "Channel": "CALLER",
+        "ResultId": "r",
+        "StartTime": 0,
+        "EndTime": 1,
+        "Transcript": "you",
+        "IsPartial": False,
+    }
+    items = [{"VocabularyFilterMatch": True}]
+    event = {"EventType": "ADD_TRANSCRIPT_SEGMENT", "CallId": "c", "TranscriptEvent": {**result, "Items": items}}
+    assert bodies(adapt("lca", event))[-1].masked
 
 
 def test_unknown_types_are_counted_and_reported_once_each():
