@@ -9,6 +9,8 @@ import { isBlind } from "./store.js";
 import { Circles, Transcript } from "./transcript.js";
 import { language, t } from "./words.js";
 
+const OTHERS = 60;
+
 export function CallPage({ desk, id }) {
   const call = desk.store.calls.get(id);
   const alerts = [...desk.store.alerts.values()].filter((alert) => alert.call_id === id).sort((a, b) => RANK[b.level] - RANK[a.level] || (a.kind < b.kind ? -1 : 1));
@@ -31,7 +33,7 @@ export function CallPage({ desk, id }) {
 
 // The floor stays in sight, as a narrow list.
 function Others({ desk, id }) {
-  const rows = desk.store.floor(desk.queue).filter(({ call }) => !call.ended || call.call_id === id);
+  const rows = desk.store.floor(desk.queue).filter(({ call }) => !call.ended || call.call_id === id).slice(0, OTHERS);
   return html`<nav class="panel others" aria-label=${t("live_calls")}><button type="button" class="small" id="back" onClick=${() => desk.go("floor")}>← ${t("back")}</button>
     <ol>${rows.map(({ call, alert, level }) => html`<${Still} key=${call.call_id} of=${[level, call.agent_id, Math.floor(call.talk_ms / 10000), alert, language, call.call_id === id]}
       draw=${() => html`<li><button type="button" aria-current=${call.call_id === id ? "true" : null} onClick=${() => desk.openCall(call.call_id)}>

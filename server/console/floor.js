@@ -1,11 +1,13 @@
 // The floor: every live call, the one that needs somebody most at the top.
 
-import { html } from "./vendor/preact/index.js";
+import { html, useEffect, useRef, useState } from "./vendor/preact/index.js";
 import { LEVELS, RANK, SHAPE, STEPS, clock } from "./format.js";
 import { Inbox } from "./inbox.js";
 import { Badge, Bar, Still, Tags, Trend } from "./parts.js";
 import { isBlind } from "./store.js";
 import { language, t } from "./words.js";
+
+const ROWS = 50;
 
 export function Floor({ desk }) {
   const rows = desk.store.floor(desk.queue);
@@ -29,14 +31,25 @@ function Counts({ desk, rows }) {
 
 function Table({ desk, rows }) {
   const fits = ({ call, level }) => !desk.only || (desk.only === "blind" ? isBlind(call) : level === desk.only);
-  const shown = rows.filter(fits);
-  if (!shown.length) return html`<p class="empty">${rows.length ? t("no_match") : t("no_calls")}
+  const found = rows.filter(fits);
+  const [most, setMost] = useState(ROWS);
+  const end = useRef(null);
+  const shown = found.slice(0, most);
+  const more = found.length > most;
+  // Further rows are made when somebody scrolls to them: what needs somebody is at the top.
+  useEffect(() => {
+    if (!end.current) return undefined;
+    const seen = new IntersectionObserver(([entry]) => { if (entry.isIntersecting) setMost((rows) => rows + ROWS); }, { rootMargin: "200px" });
+    seen.observe(end.current);
+    return () => seen.disconnect();
+  }, [more, most]);
+  if (!found.length) return html`<p class="empty">${rows.length ? t("no_match") : t("no_calls")}
     ${rows.length ? html` <button type="button" class="small" onClick=${() => desk.show("")}>${t("clear_filter")}</button>` : null}</p>`;
   return html`<div class="scroll"><table id="floor" class="calls">
     <thead><tr><th scope="col">${t("level")}</th><th scope="col">${t("operator")}</th><th scope="col">${t("what")}</th><th scope="col">${t("trend")}</th>
       <th scope="col">${t("talk")}</th><th scope="col">${t("rounds")}</th><th scope="col">${t("step")}</th><th scope="col">${t("care")}</th></tr></thead>
     <tbody>${shown.map(({ call, alert, level }) => html`<${Still} key=${call.call_id} of=${[call, alert, language]} draw=${() => row(desk, call, alert, level)} />`)}</tbody>
-  </table></div>`;
+  </table>${more ? html`<p class="soft" ref=${end}>… ${found.length - most}</p>` : null}</div>`;
 }
 
 function row(desk, call, alert, level) {

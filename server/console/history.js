@@ -56,7 +56,7 @@ function row(alert, open, choose) {
 
 function more(desk, alert) {
   const links = html`<p class="actions"><a class="button" href="#/call/${encodeURIComponent(alert.call_id)}">${t("call")} ${alert.call_id} (${clock(alert.raised_at_ms)})</a>
-    <a class="button" href="/v1/calls/${encodeURIComponent(alert.call_id)}/incident" target="_blank" rel="noopener">${t("incident")}</a></p>`;
+    <a class="button" href="/v1/calls/${encodeURIComponent(alert.call_id)}/incident?language=${language}" target="_blank" rel="noopener">${t("incident")}</a></p>`;
   return html`${alert.note ? html`<p>${t("note")}: ${alert.note}</p>` : null}${CLOSED.has(alert.state)
     ? html`${alert.evidence.map((piece) => html`<blockquote key=${piece.segment_id}><span class="soft">${clock(piece.at_ms)}</span> <${Marked} text=${piece.text} spans=${piece.spans} /></blockquote>`)}<p class="soft">${reason(alert)}</p>`
     : html`<ol class="cards"><${Card} desk=${desk} alert=${alert} open=${true} inCall=${true} /></ol>`}${links}`;

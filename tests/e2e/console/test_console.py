@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import httpx
 import pytest
 from playwright.sync_api import expect
+from websockets.sync.client import connect
 
 from tests.e2e.console.conftest import WAIT_MS
 
@@ -69,6 +72,19 @@ def test_the_call_that_needs_somebody_most_stands_first_everywhere(send, page):
     expect(page.locator(".card.first")).to_contain_text("a-3")
     page.locator(".chip.critical").click()
     expect(page.locator("#floor tbody tr")).to_have_count(1)
+
+
+def test_hundreds_of_calls_are_shown_as_somebody_scrolls_to_them(server, send, page):
+    with connect(f"ws://127.0.0.1:{server.port}/v1/ingest") as socket:
+        socket.recv()
+        for number in range(120):
+            socket.send(json.dumps({"call_id": f"n-{number}", "seq": 0, **started(agent=f"n-{number}")}))
+        expect(page.locator("#call-count")).to_have_text("120", timeout=WAIT_MS)
+        assert page.locator("#floor tbody tr").count() < 120
+        for _ in range(3):
+            page.mouse.wheel(0, 6000)
+            page.wait_for_timeout(300)
+        expect(page.locator("#floor tbody tr")).to_have_count(120, timeout=WAIT_MS)
 
 
 def test_alerts_of_ended_calls_leave_the_waiting_list_and_wait_for_an_outcome(send, page):
