@@ -236,7 +236,6 @@ def make_delivery(settings: Settings, log: EmbeddedLog, runtime: Runtime) -> Del
         budget=Budget(loud=settings.loud_alerts, window_ms=round(settings.loud_window_s * 1000)),
         utc_ms=runtime.utc_ms,
         keep_days=settings.keep_days,
-        public_url=settings.public_url,
         observe=runtime.observe,
     )
 

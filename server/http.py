@@ -228,6 +228,7 @@ class Api:
             return {
                 **msgspec.to_builtins(record),
                 "status": status,
+                "links": msgspec.to_builtins(self._runtime.links.fill(call_id, record.agent_id)),
                 "alerts": [msgspec.to_builtins(alert) for alert in alerts],
             }
 

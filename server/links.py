@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from urllib.parse import quote
+from string import Formatter
+from typing import Final
+from urllib.parse import quote, urlsplit
 
 from detector.alerts import Link
+
+PLACES: Final = ("call_id", "agent_id")
+"""What a template may name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,3 +41,20 @@ class LinkTemplates:
     @property
     def _page(self) -> str:
         return f"{self.console.rstrip('/')}/#/call/{{call_id}}" if self.console else ""
+
+
+def check_template(text: str) -> None:
+    """Checks a template.
+
+    Raises:
+        ValueError: says what was expected.
+    """
+    expected = "expected an https address whose only places are {call_id} and {agent_id}, behind the host"
+    try:
+        named = [(name, spec, conversion) for _, name, spec, conversion in Formatter().parse(text) if name is not None]
+    except ValueError:
+        raise ValueError(expected) from None
+    parts = urlsplit(text)
+    plain = all(name in PLACES and not spec and not conversion for name, spec, conversion in named)
+    if not plain or parts.scheme != "https" or not parts.hostname or "{" in parts.netloc:
+        raise ValueError(expected)

@@ -137,6 +137,7 @@ class Runtime:
         gate: whether a partial is worth scoring.
         observe: hears of counts and durations.
         routing: who is called for an alert, and who next.
+        links: of the house, put on every alert.
         shadow: follows the calls under candidate rules, or None.
         observing: calls that begin now are recorded and alert nobody.
     """
@@ -520,8 +521,7 @@ class Runtime:
                     self._score(call, output, received_s)
                 case AlertEvent():
                     latency_ms = round((self.clock.monotonic() - received_s) * 1000, 1)
-                    links = self.links.fill(output.alert.call_id, output.alert.call.agent_id)
-                    events.append(replace(output, alert=replace(output.alert, latency_ms=latency_ms, links=links)))
+                    events.append(self._linked(call, output, latency_ms=latency_ms))
                 case ActionAnswer():
                     answers.append(self.supervision.answered(call.record.instance, output))
                 case Noted():
@@ -540,6 +540,11 @@ class Runtime:
         if call.folded >= SNAPSHOT_EVERY and call.session.idle and not self._unsaved:
             call.folded = 0
             self._writer.add(Entry(snapshots=[call.snapshot()]))
+
+    def _linked(self, call: LiveCall, event: AlertEvent, **fields: Any) -> AlertEvent:
+        """An alert event with what the fold does not know: the house's links, and how or when it came about."""
+        links = self.links.fill(call.record.call_id, event.alert.call.agent_id)
+        return replace(event, alert=replace(event.alert, links=links, **fields))
 
     def _save(
         self, call: LiveCall, events: list[AlertEvent], answers: Sequence[Callable[[], None]] = (), *, attempt: int = 0
@@ -882,7 +887,7 @@ class Runtime:
             call.anchor_s = call.last_event_s = now_s - silent_s
             call.lost_at_s = now_s + self.limits.lost_after_s
             if made:
-                self._save(call, [replace(item, alert=replace(item.alert, late=True)) for item in made])
+                self._save(call, [self._linked(call, item, late=True) for item in made])
             for request in pending.values():
                 self._score(call, request, now_s)
             self._finish_restore(call)

@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from server.delivery.config import SenderConfig, SenderName
 from server.errors import SetupError
+from server.links import check_template
 from server.routing import RoutingTable
 
 MIN_KEY_BYTES: Final = 32
@@ -206,9 +207,11 @@ def check_exposure(settings: Settings) -> None:
         _check_oidc(settings)
     _check_senders(settings)
     for name in ("link_listen", "link_takeover"):
-        link = getattr(settings, name)
-        if link and not link.startswith("https://"):
-            raise SetupError(f"{name}: expected an https address")
+        if getattr(settings, name):
+            try:
+                check_template(getattr(settings, name))
+            except ValueError as error:
+                raise SetupError(f"{name}: {error}") from None
 
 
 def check_secret_file(path: Path, name: str, *, least_bytes: int = MIN_KEY_BYTES) -> None:

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final, TypeVar
-from urllib.parse import quote
 
 import msgspec
 
@@ -75,7 +74,6 @@ class Delivery:
         budget: of senders that reach people.
         utc_ms: UTC, milliseconds since 1970.
         keep_days: for which dead letters are kept.
-        public_url: of the console, for links; empty for none.
         observe: hears of counts.
     """
 
@@ -91,7 +89,6 @@ class Delivery:
         budget: Budget,
         utc_ms: Callable[[], int],
         keep_days: int,
-        public_url: str = "",
         observe: Callable[[str, float], None] = lambda _name, _value: None,
     ) -> None:
         self._log = log
@@ -104,7 +101,6 @@ class Delivery:
         self._budget = budget
         self._utc_ms = utc_ms
         self._keep_days = keep_days
-        self._public_url = public_url.rstrip("/")
         self._observe = observe
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="mamori-delivery")
         self._woken: dict[str, asyncio.Event] = {}
@@ -170,7 +166,7 @@ class Delivery:
         except Exception as error:
             first = error.exceptions[0] if isinstance(error, ExceptionGroup) else error
             self.failures[name] = type(first).__name__
-            _log.error("delivery failed", extra={"sender": name, "error": self.failures[name]})
+            _log.error("delivery: %s: %s, tried again", name, self.failures[name])
 
     # Planning.
 
@@ -235,7 +231,7 @@ class Delivery:
     ) -> Message:
         alert = event.alert
         identity = message_id(config.tenant, alert)
-        url = f"{self._public_url}/#call={quote(alert.call_id, safe='')}" if self._public_url else ""
+        url = next((link.href for link in alert.links if link.rel == "call"), "")
         told_muted = muted if config.kind.pushes else 0
         telling = Telling(
             change=change, alert=alert, message_id=identity, tenant=config.tenant, call_url=url, muted=told_muted
@@ -294,7 +290,7 @@ class Delivery:
         try:
             attempt = await sender.poster.post(message, at=datetime.fromtimestamp(self._utc_ms() / 1000, tz=UTC))
         except Exception as error:  # A sender's bug must not end its task: the message is tried again, then given up.
-            _log.error("attempt failed", extra={"sender": name, "error": type(error).__name__})
+            _log.error("delivery: %s: attempt failed: %s", name, type(error).__name__)
             attempt = Attempt(error="failed")
         decision = decide(sender.config.kind, attempt, made=message.attempts + 1, chance=random.random())
         state = {
@@ -307,10 +303,9 @@ class Delivery:
         await self._do(partial(self.outbox.settle, message, state=state, reason=decision.reason, next_ms=next_ms))
         if decision.verdict is Verdict.GONE:
             await self._do(partial(self.outbox.disable, name, decision.reason, self._utc_ms()))
+            _log.warning("delivery: %s: disabled, its receiver wants no more (410)", name)
         if decision.verdict in (Verdict.DEAD, Verdict.GONE):
-            _log.warning(
-                "message given up", extra={"sender": name, "message_id": message.message_id, "reason": decision.reason}
-            )
+            _log.warning("delivery: %s: message %s given up: %s", name, message.message_id, decision.reason)
         self._observe(f"delivery_{sender.config.kind.value}_{decision.verdict.value}", 1)
 
 

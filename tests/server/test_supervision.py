@@ -81,7 +81,7 @@ async def test_a_snooze_of_an_ended_call_ends_after_a_restart(tmp_path):
         await asyncio.sleep(0.01)
     async with supervisor(running) as watcher:
         assert (await watcher.command(type="snooze", alert_id=alert["alert_id"], for_s=1))["type"] == "ok"
-        cursor = (await watcher.until("alert.snoozed"))["cursor"]
+        cursor = running.app.runtime.log.cursor()
     await running.stop()
     async with serving(tmp_path / "data") as again, supervisor(again, f"?after={cursor}") as watcher:
         woken = (await watcher.until("alert.updated"))["alert"]

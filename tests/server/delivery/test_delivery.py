@@ -44,7 +44,7 @@ async def settled(running, state: str, count: int = 1, sender: str = "hook") -> 
 
 async def test_a_webhook_is_signed_and_carries_no_word_of_the_call(tmp_path, receiver):
     config = webhook(tmp_path, receiver, secret_file=secret(tmp_path, "two", KEY, OLD_KEY))
-    async with serving(tmp_path / "data", senders={"hook": config}, public_url="http://localhost:1") as running:
+    async with serving(tmp_path / "data", senders={"hook": config}, public_url="https://localhost:1") as running:
         alert = await one_alert(running)
         (got,) = await receiver.until(1)
         await settled(running, "sent")
@@ -54,7 +54,7 @@ async def test_a_webhook_is_signed_and_carries_no_word_of_the_call(tmp_path, rec
     with pytest.raises(WebhookVerificationError):
         Webhook(KEY).verify(got.body + b" ", got.headers)
     assert (message["type"], message["data"]["alert"]["alert_id"]) == ("alert.raised", alert["alert_id"])
-    assert message["data"]["call_url"] == "http://localhost:1/#call=c-1"
+    assert message["data"]["call_url"] == "https://localhost:1/#/call/c-1"
     assert got.headers["webhook-id"].startswith("msg_")
     assert "バカ" not in got.body.decode()
     assert message["data"]["alert"]["evidence"][0]["segment_id"] == "s1"
@@ -264,7 +264,7 @@ async def test_messengers_and_the_pager_are_called_tier_by_tier(tmp_path, receiv
     }
     senders = {name: {**config, "allow_networks": LOCAL} for name, config in senders.items()}
     async with (
-        serving(tmp_path / "data", senders=senders, routing=routing, public_url="http://localhost:1") as running,
+        serving(tmp_path / "data", senders=senders, routing=routing, public_url="https://localhost:1") as running,
         supervisor(running) as watcher,
     ):
         alert = await one_alert(running)
@@ -279,7 +279,7 @@ async def test_messengers_and_the_pager_are_called_tier_by_tier(tmp_path, receiv
         name: [got for got in receiver.got if got.path.startswith(f"/{name}")] for name in ("slack", "teams", "pager")
     }
     assert "警告" in by["slack"][0].json["text"]
-    assert by["slack"][0].json["blocks"][2]["elements"][0]["url"] == "http://localhost:1/#call=c-1"
+    assert by["slack"][0].json["blocks"][2]["elements"][0]["url"] == "https://localhost:1/#/call/c-1"
     assert "未対応のため引き継ぎ" in by["slack"][1].json["text"]
     card = by["teams"][0].json["attachments"][0]
     assert card["contentType"] == "application/vnd.microsoft.card.adaptive"
