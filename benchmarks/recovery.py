@@ -17,9 +17,10 @@ from detector.labels import Speaker
 from detector.playbook import default_playbook
 from detector.scoring import ScoreRequest, ScoreResult
 from models.engine import Engine
+from server.clock import SystemClock
 from server.hub import Hub
 from server.rulebook import open_rulebook
-from server.runtime import Limits, Runtime, SystemClock
+from server.runtime import Limits, Runtime
 from server.storage.embedded import EmbeddedLog
 from server.storage.port import Batch, CallRecord, Row
 

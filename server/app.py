@@ -29,6 +29,7 @@ from server.asyncapi import asyncapi_document
 from server.attention import Attentions
 from server.auth import DEFAULT_TENANT, Gate, Tokens
 from server.auth import Limits as AccessLimits
+from server.clock import SystemClock
 from server.delivery.dispatch import Budget, Delivery
 from server.delivery.endpoints import DeliveryApi
 from server.delivery.outbox import Outbox
@@ -47,7 +48,7 @@ from server.links import LinkTemplates
 from server.metrics import Metrics
 from server.routing import warn_unrouted
 from server.rulebook import open_rulebook
-from server.runtime import Limits, Runtime, SystemClock
+from server.runtime import Limits, Runtime
 from server.settings import Settings
 from server.shadow import Shadow
 from server.sockets import Receive, Scope, Send, headers_of

@@ -10,7 +10,6 @@ import asyncio
 import heapq
 import itertools
 import logging
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -43,16 +42,18 @@ from detector.scoring import ScoreRequest, ScoreResult, Unscored, UnscoredReason
 from detector.session import CallSession, never
 from models.engine import Engine
 from server import intake
+from server.clock import Clock
 from server.errors import EventError, MamoriError
 from server.groupwriter import Entry, GroupWriter
 from server.hub import Hub, Published
 from server.links import LinkTemplates
-from server.livecall import SNAPSHOT_EVERY, LiveCall, read_snapshot
+from server.livecall import SNAPSHOT_EVERY, LiveCall
+from server.recovery import read_back
 from server.routing import RoutingTable
 from server.rulebook import Rulebook
 from server.shadow import Shadow
 from server.storage import codec
-from server.storage.port import AuditEntry, CallRecord, Committed, LedgerEntry, Log, Row
+from server.storage.port import AuditEntry, CallRecord, Committed, LedgerEntry, Log, Row, Snapshot
 from server.supervision import Supervision
 
 SCORE_WAIT_S: Final = 2.0
@@ -67,28 +68,6 @@ RETRY_AFTER_MS: Final = 2_000
 DAY_MS: Final = 86_400_000
 
 _log = logging.getLogger("mamori.runtime")
-
-
-class Clock(Protocol):
-    """Monotonic time schedules, UTC records; they are never mixed."""
-
-    def monotonic(self) -> float:
-        """Seconds."""
-
-    def utc_ms(self) -> int:
-        """Milliseconds since 1970."""
-
-
-class SystemClock:
-    """The machine's clocks."""
-
-    def monotonic(self) -> float:
-        """Seconds of `time.monotonic`."""
-        return time.monotonic()
-
-    def utc_ms(self) -> int:
-        """Milliseconds of `time.time_ns`."""
-        return time.time_ns() // 1_000_000
 
 
 class Feed(Protocol):
@@ -858,40 +837,22 @@ class Runtime:
     def _recover(self) -> None:
         self._restore(self.log.open_calls())
 
-    def _restore(self, found: list[tuple[CallRecord, Any]]) -> list[LiveCall]:
+    def _restore(self, found: list[tuple[CallRecord, Snapshot | None]]) -> list[LiveCall]:
         """Restores calls from snapshot and log tail; what the fold yields and the log lacks is made now, and is late."""
-        restored: list[LiveCall] = []
         now_s, now_ms = self.clock.monotonic(), self.clock.utc_ms()
-        wanted = []
-        for record, snapshot in found:
-            data = read_snapshot(snapshot)
-            session = self._session(record)
-            call = LiveCall(record=record, session=session, anchor_s=now_s, last_event_s=now_s)
-            if data is not None and snapshot is not None:
-                session.state = data.state
-                call.next_seq, call.durable_seq, call.counted = data.next_seq, data.next_seq - 1, data.counted
-                call.position = snapshot.position
-            wanted.append((record.tenant, record.instance, call.position))
-            restored.append(call)
-            self.calls[call.key] = call
-        requests: list[dict[str, ScoreRequest]] = [{} for _ in restored]
-        events: list[list[AlertEvent]] = [[] for _ in restored]
-        last_ms = [record.started_ms for record, _ in found]
-        for index, rows in self.log.read_many(wanted):
-            for stored in rows:
-                last_ms[index] = stored.row.utc_ms
-                self._refold(restored[index], stored.position, stored.row, requests[index], events[index])
-        for call, pending, made, at_ms in zip(restored, requests, events, last_ms, strict=True):
-            silent_s = max(0.0, (now_ms - at_ms) / 1000)
+        restored = read_back(self.log, found, self._session, now_s=now_s)
+        self.calls |= {item.call.key: item.call for item in restored}
+        for item in restored:
+            call, silent_s = item.call, max(0.0, (now_ms - item.last_ms) / 1000)
             call.anchor_media_ms = call.session.state.clock.elapsed_ms
             call.anchor_s = call.last_event_s = now_s - silent_s
             call.lost_at_s = now_s + self.limits.lost_after_s
-            if made:
-                self._save(call, [self._linked(call, item, late=True) for item in made])
-            for request in pending.values():
+            if item.events:
+                self._save(call, [self._linked(call, event, late=True) for event in item.events])
+            for request in item.requests.values():
                 self._score(call, request, now_s)
             self._finish_restore(call)
-        return restored
+        return [item.call for item in restored]
 
     def _finish_restore(self, call: LiveCall) -> None:
         call.ending = call.session.state.ended
@@ -902,31 +863,3 @@ class Runtime:
         if call.session.state.caller_key and call.session.state.earlier is None:
             self._look_up(call)
         self._schedule(call)
-
-    def _refold(
-        self,
-        call: LiveCall,
-        position: int,
-        row: Row,
-        requests: dict[str, ScoreRequest],
-        events: list[AlertEvent],
-    ) -> None:
-        call.position = position
-        call.folded += 1
-        if row.seq is not None:
-            if row.seq != call.durable_seq + 1:
-                # One before it never became durable: the row was never acknowledged and comes again.
-                return
-            call.durable_seq, call.next_seq = row.seq, row.seq + 1
-        if isinstance(row.value, Gap):
-            call.durable_seq = max(call.durable_seq, row.value.last_seq)
-            call.next_seq = call.durable_seq + 1
-        if row.kind == "tombstone":
-            return
-        if isinstance(row.value, ScoreResult | Unscored):
-            requests.pop(row.value.request_id, None)
-        for output in call.session.receive(row.value, utc_ms=row.utc_ms):
-            if isinstance(output, ScoreRequest):
-                requests[output.request_id] = output
-            elif isinstance(output, AlertEvent):
-                events.append(output)
