@@ -73,6 +73,41 @@ def _operation(action: str, channel: str, summary: str, kinds: Iterable[type]) -
     }
 
 
+def _channels(ingest_in: tuple[type, ...], platform: type) -> dict[str, Any]:
+    return {
+        "ingest": _channel("/v1/ingest", "Events in our own protocol.", (*ingest_in, *INGEST_OUT), {}),
+        "format": _channel("/v1/ingest", "A platform's own messages.", (platform, *FORMAT_OUT), _QUERY),
+        "alerts": _channel(
+            "/v1/alerts",
+            "Alerts and, on request, statuses and transcripts; commands of supervisors.",
+            (*ALERTS_IN, *ALERTS_OUT),
+            {
+                "after": "Cursor after which to go on.",
+                "queues": "Only these queues, by commas.",
+                "calls": "1: call statuses as well.",
+            },
+        ),
+        "guidance": _channel(
+            "/v1/guidance",
+            "Where one call stands, for its operator; no transcript text.",
+            GUIDANCE_OUT,
+            {"call": "Id of the call."},
+        ),
+    }
+
+
+def _operations(ingest_in: tuple[type, ...], platform: type) -> dict[str, Any]:
+    return {
+        "takeEvents": _operation("receive", "ingest", "A platform sends events.", ingest_in),
+        "answerEvents": _operation("send", "ingest", "The server acknowledges them.", INGEST_OUT),
+        "takeMessages": _operation("receive", "format", "A platform sends its own messages.", (platform,)),
+        "answerMessages": _operation("send", "format", "The server acknowledges them.", FORMAT_OUT),
+        "takeCommands": _operation("receive", "alerts", "A supervisor acts.", ALERTS_IN),
+        "tellAlerts": _operation("send", "alerts", "The server tells.", ALERTS_OUT),
+        "tellGuidance": _operation("send", "guidance", "The server tells the operator.", GUIDANCE_OUT),
+    }
+
+
 def asyncapi_document(*, version: str, formats: Iterable[str]) -> dict[str, Any]:
     """The document.
 
@@ -111,35 +146,8 @@ def asyncapi_document(*, version: str, formats: Iterable[str]) -> dict[str, Any]
                 "security": [_SECURITY],
             }
         },
-        "channels": {
-            "ingest": _channel("/v1/ingest", "Events in our own protocol.", (*ingest_in, *INGEST_OUT), {}),
-            "format": _channel("/v1/ingest", "A platform's own messages.", (platform, *FORMAT_OUT), _QUERY),
-            "alerts": _channel(
-                "/v1/alerts",
-                "Alerts and, on request, statuses and transcripts; commands of supervisors.",
-                (*ALERTS_IN, *ALERTS_OUT),
-                {
-                    "after": "Cursor after which to go on.",
-                    "queues": "Only these queues, by commas.",
-                    "calls": "1: call statuses as well.",
-                },
-            ),
-            "guidance": _channel(
-                "/v1/guidance",
-                "Where one call stands, for its operator; no transcript text.",
-                GUIDANCE_OUT,
-                {"call": "Id of the call."},
-            ),
-        },
-        "operations": {
-            "takeEvents": _operation("receive", "ingest", "A platform sends events.", ingest_in),
-            "answerEvents": _operation("send", "ingest", "The server acknowledges them.", INGEST_OUT),
-            "takeMessages": _operation("receive", "format", "A platform sends its own messages.", (platform,)),
-            "answerMessages": _operation("send", "format", "The server acknowledges them.", FORMAT_OUT),
-            "takeCommands": _operation("receive", "alerts", "A supervisor acts.", ALERTS_IN),
-            "tellAlerts": _operation("send", "alerts", "The server tells.", ALERTS_OUT),
-            "tellGuidance": _operation("send", "guidance", "The server tells the operator.", GUIDANCE_OUT),
-        },
+        "channels": _channels(ingest_in, platform),
+        "operations": _operations(ingest_in, platform),
         "components": {
             "schemas": {renamed.get(key, key): _renamed(schema, names) for key, schema in components.items()},
             "messages": messages,
