@@ -46,6 +46,7 @@ from server.ingest import IngestEndpoint
 from server.keys import house_key
 from server.links import LinkTemplates
 from server.metrics import Metrics
+from server.redaction import compile_patterns
 from server.routing import warn_unrouted
 from server.rulebook import open_rulebook
 from server.runtime import Limits, Runtime
@@ -269,6 +270,7 @@ def create_app(settings: Settings, *, scorer: Scorer | None = None, log: Embedde
         routing=settings.routing,
         shadow=Shadow(read_rules(settings.shadow_rules), playbook) if settings.shadow_rules is not None else None,
         observing=settings.observe,
+        patterns=compile_patterns(settings.redact),
         links=LinkTemplates(listen=settings.link_listen, takeover=settings.link_takeover, console=settings.public_url),
     )
     metrics = Metrics(

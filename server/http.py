@@ -162,13 +162,14 @@ class Api:
             deadline = time.monotonic() + 30
             jobs = []
             for index, item in enumerate(body.items):
-                text = redact(item.text, item.language)
+                patterns = self._runtime.patterns
+                text = redact(item.text, item.language, patterns)
                 request = ScoreRequest(
                     request_id=str(index),
                     text=text,
                     language=item.language,
                     speaker=Speaker.AGENT if item.speaker == "agent" else Speaker.CUSTOMER,
-                    context=turns_of([redact(line, item.language) for line in item.context]),
+                    context=turns_of([redact(line, item.language, patterns) for line in item.context]),
                 )
                 jobs.append(asyncio.wrap_future(self._runtime.engine.submit(request, deadline=deadline)))
             answers = await asyncio.gather(*jobs)
@@ -268,7 +269,7 @@ class Api:
                             instance=record.instance,
                             segment_id=body.segment_id,
                             labels=",".join(body.labels),
-                            note=redact(body.note, "ja"),
+                            note=redact(body.note, "ja", self._runtime.patterns),
                             actor=who.name,
                             utc_ms=now_ms,
                         )
@@ -287,7 +288,7 @@ class Api:
             body: HelpRequest | None = None,
         ) -> dict[str, Any]:
             """The operator asks for help: an alert at once."""
-            note = redact(body.note, "ja") if body is not None else ""
+            note = redact(body.note, "ja", self._runtime.patterns) if body is not None else ""
             if not self._runtime.help(who.tenant, call_id, note=note, by=who.name):
                 raise RequestError("not_found", "no such live call", status=404)
             return {"ok": True}

@@ -186,4 +186,4 @@ class IngestEndpoint:
 
     def _clean(self, feed: _Feed, event: CallEvent) -> CallEvent:
         event = hash_caller(event, self._caller_key, feed.tenant)
-        return redact_event(event, self._runtime.language_of(feed.tenant, event.call_id))
+        return redact_event(event, self._runtime.language_of(feed.tenant, event.call_id), self._runtime.patterns)

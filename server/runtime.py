@@ -49,6 +49,7 @@ from server.hub import Hub, Published
 from server.links import LinkTemplates
 from server.livecall import SNAPSHOT_EVERY, LiveCall
 from server.recovery import read_back
+from server.redaction import HousePatterns
 from server.routing import RoutingTable
 from server.rulebook import Rulebook
 from server.shadow import Shadow
@@ -119,6 +120,7 @@ class Runtime:
         links: of the house, put on every alert.
         shadow: follows the calls under candidate rules, or None.
         observing: calls that begin now are recorded and alert nobody.
+        patterns: of the house, for personal data that only it can describe.
     """
 
     def __init__(
@@ -136,6 +138,7 @@ class Runtime:
         routing: RoutingTable | None = None,
         shadow: Shadow | None = None,
         observing: bool = False,
+        patterns: HousePatterns = (),
         links: LinkTemplates | None = None,
     ) -> None:
         self.log = log
@@ -150,6 +153,7 @@ class Runtime:
         self.observe = observe
         self.shadow = shadow
         self.observing = observing
+        self.patterns = patterns
         self.links = links or LinkTemplates()
         self.supervision = Supervision(self, routing or RoutingTable())
         self.calls: dict[tuple[str, str], LiveCall] = {}

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from server.delivery.config import SenderConfig, SenderName
 from server.errors import SetupError
 from server.links import check_template
+from server.redaction import compile_patterns
 from server.routing import RoutingTable
 
 MIN_KEY_BYTES: Final = 32
@@ -66,6 +67,9 @@ class Settings(BaseSettings):
     )
     twilio_tenant: str = Field(
         "default", min_length=1, max_length=64, description="Tenant whose calls the webhooks signed by Twilio are."
+    )
+    redact: dict[str, str] = Field(
+        {}, description="Table from name to regular expression: further personal data to mask as 〈name〉."
     )
     keep_days: int = Field(90, ge=1, description="Days for which transcripts are kept.")
     tls_cert: Path | None = Field(None, description="Certificate chain (PEM) for TLS.")
@@ -122,6 +126,12 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Environment over file: the file's values come in as arguments of a lower rank."""
         return env_settings, init_settings
+
+    @field_validator("redact")
+    @classmethod
+    def _expressions(cls, value: dict[str, str]) -> dict[str, str]:
+        compile_patterns(value)
+        return value
 
     @property
     def loopback(self) -> bool:

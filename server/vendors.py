@@ -181,7 +181,8 @@ class Vendors:
 
     def _clean(self, tenant: str, source: Source, event: CallEvent) -> CallEvent:
         call = source.calls.get(event.call_id)
-        return redact_event(hash_caller(event, self._caller_key, tenant), call.language if call is not None else "ja")
+        language = call.language if call is not None else "ja"
+        return redact_event(hash_caller(event, self._caller_key, tenant), language, self._runtime.patterns)
 
     def _report(self, tenant: str, form: Format, reports: list[Report]) -> None:
         self._observe(form.name, "messages")

@@ -5,7 +5,10 @@ import logging
 import pytest
 
 from detector.events import CallEvent, CallStarted
-from server.redaction import hash_caller, is_card, is_my_number, redact
+from server.digits import is_card, is_my_number
+from server.errors import SetupError
+from server.redaction import compile_patterns, hash_caller, redact
+from server.settings import load_settings
 from tests.server.running import platform, said, serving, started
 
 
@@ -20,13 +23,55 @@ from tests.server.running import platform, said, serving, started
         ("taro＠example.co.jp です", "ja", "〈メール〉 です"),
         ("call 212-555-0123 please", "en", "call 〈電話番号〉 please"),
         ("it's two one two five five five oh one two three", "en", "it's 〈電話番号〉"),
+        ("ぜろきゅうぜろいちにさんよんごろくななはち", "ja", "〈電話番号〉"),
+        ("090の一二三四の5678", "ja", "〈電話番号〉"),
+        ("注文123 4111 1111 1111 1111", "ja", "注文123 〈カード番号〉"),
+        ("call two one two triple five oh one two three", "en", "call 〈電話番号〉"),
+        ("forty one eleven eleven eleven eleven eleven eleven eleven", "en", "〈カード番号〉"),
+        ("東京都千代田区丸の内1丁目2番3号です", "ja", "〈住所〉です"),
+        ("横浜市西区みなとみらい２−３−１に住んでます", "ja", "〈住所〉に住んでます"),
+        ("〒100-0005 東京都千代田区丸の内一丁目九番一号", "ja", "〈住所〉"),
+        ("大阪府堺市堺区南瓦町3番1号 102号室", "ja", "〈住所〉"),
+        ("世田谷区北沢二の十の十五", "ja", "〈住所〉"),
+        ("I live at 42 Elm Street, Springfield, IL 62704", "en", "I live at 〈住所〉"),
+        ("twelve baker street please", "en", "〈住所〉 please"),
         ("注文番号は1234567です", "ja", "注文番号は1234567です"),
+        ("横浜市の一番の店で2-3日待った", "ja", "横浜市の一番の店で2-3日待った"),
+        ("町の3-4人がお客さんにごさんの", "ja", "町の3-4人がお客さんにごさんの"),
+        ("I waited 5 minutes down the street", "en", "I waited 5 minutes down the street"),
+        ("I have one two three four five six seven reasons", "en", "I have one two three four five six seven reasons"),
         ("三回も五回も電話した", "ja", "三回も五回も電話した"),
         ("2026年11月24日の午後3時", "ja", "2026年11月24日の午後3時"),
     ],
 )
 def test_what_is_masked_and_what_is_not(text, language, masked):
     assert redact(text, language) == masked
+
+
+def test_a_house_masks_what_only_it_can_describe(tmp_path):
+    patterns = compile_patterns({"会員番号": r"M-\d{6}"})
+    assert redact("会員はM-123456、090-1234-5678", "ja", patterns) == "会員は〈会員番号〉、〈電話番号〉"
+
+
+@pytest.mark.parametrize("table", ["a = '('", "a = 'x*'", "'a〉' = 'x'"])
+def test_a_pattern_that_cannot_work_stops_the_start_with_its_name(tmp_path, table):
+    config = tmp_path / "mamori.toml"
+    config.write_text(f"[redact]\n{table}\n", encoding="utf-8")
+    with pytest.raises(SetupError, match=r"redact: .*a.*expected"):
+        load_settings(config, {})
+
+
+async def test_every_free_text_of_a_call_is_masked(tmp_path):
+    folder = tmp_path / "data"
+    async with serving(folder, redact={"会員番号": r"M-\d{6}"}) as running, platform(running) as peer:
+        await peer.send(started(metadata={"note": "080-9876-5432"}))
+        await peer.send(said(1, "会員M-123456", is_final=False), said(2, "会員M-123456です", segment_id="s1"))
+        await peer.send({"type": "agent.help", "call_id": "c-1", "seq": 3, "offset_ms": 9000, "note": "090-1234-5678"})
+        await peer.acked(3)
+    stored = b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+    assert "会員〈会員番号〉です".encode() in stored
+    for secret in ("M-123456", "080-9876-5432", "090-1234-5678"):
+        assert secret.encode() not in stored
 
 
 def test_check_digits():
