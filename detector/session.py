@@ -86,6 +86,12 @@ class _Said:
     withdrawn: tuple[str, ...] = ()
     again: bool = False
 
+    def mask(self, segment_id: str, text: str) -> None:
+        """Puts a masked text, as long as the old one, in place of a segment that waits here."""
+        if self.segment is not None and self.segment.segment_id == segment_id:
+            self.segment = replace(self.segment, text=text)
+        self.units = [unit.masked(segment_id, text) for unit in self.units]
+
 
 @dataclass(slots=True, kw_only=True)
 class _InFlight:
@@ -203,6 +209,9 @@ class CallSession:
                 self._final(item, out)
             case SegmentRedacted():
                 utterances.redact(state, item.segment_id, item.text)
+                for said in self._flight.queue:
+                    if isinstance(said, _Said):
+                        said.mask(item.segment_id, item.text)
             case SpeakersSwapped():
                 self._platform_swap(item, out)
             case CallStarted():

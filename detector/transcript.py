@@ -82,6 +82,15 @@ class Unit:
         """The id of the score request: the same on every fold of the same events."""
         return f"{self.unit_id}#{self.revision}"
 
+    def masked(self, segment_id: str, text: str) -> Unit:
+        """The same with one of its segments masked by a text of the same length."""
+        masked = self.text
+        for piece in self.pieces:
+            if piece.segment_id == segment_id:
+                part = text[piece.segment_start : piece.segment_start + piece.length]
+                masked = masked[: piece.unit_start] + part + masked[piece.unit_start + piece.length :]
+        return replace(self, text=masked)
+
 
 @dataclass(slots=True, kw_only=True)
 class Transcript:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from detector.alerts import AlertEvent
 from server.errors import MamoriError
-from server.storage.port import AuditEntry, Batch, CallRecord, Committed, LedgerEntry, Log, Row, Snapshot
+from server.storage.port import AuditEntry, Batch, CallRecord, Committed, LedgerEntry, Log, Redaction, Row, Snapshot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +26,7 @@ class Entry:
     snapshots: Sequence[Snapshot] = ()
     audit: Sequence[AuditEntry] = ()
     ledger: Sequence[LedgerEntry] = ()
+    redactions: Sequence[Redaction] = ()
     done: Callable[[Committed | MamoriError], None] = field(default=lambda _: None)
 
 
@@ -73,6 +74,7 @@ class GroupWriter:
             snapshots=[snapshot for entry in entries for snapshot in entry.snapshots],
             audit=[item for entry in entries for item in entry.audit],
             ledger=[item for entry in entries for item in entry.ledger],
+            redactions=[item for entry in entries for item in entry.redactions],
         )
         try:
             future = self._log.append(batch)

@@ -9,6 +9,7 @@ import msgspec
 
 from detector.session import CallSession
 from detector.state import FOLD_VERSION, CallState
+from server.running_digits import RunningDigits
 from server.storage.port import CallRecord, Snapshot
 
 SNAPSHOT_EVERY: Final = 64
@@ -50,6 +51,8 @@ class LiveCall:
         folded: rows folded since the last snapshot.
         anchor_media_ms, anchor_s: media time and monotonic time of the last event.
         timer_pending: a timer's row is on its way to the log.
+        running: digits that are being read out over several segments.
+        masking: segments whose masked text is on its way to the log.
         requests: score requests that were handed out: monotonic time at which they expire.
     """
 
@@ -74,6 +77,8 @@ class LiveCall:
     status_sent_s: float = 0.0
     requests: dict[str, float] = field(default_factory=dict)
     receipts: dict[str, float] = field(default_factory=dict)
+    running: RunningDigits = field(default_factory=RunningDigits)
+    masking: dict[str, str] = field(default_factory=dict)
 
     @property
     def key(self) -> tuple[str, str]:

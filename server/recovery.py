@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from detector.alerts import AlertEvent
-from detector.events import Gap
+from detector.events import Gap, SegmentRedacted
 from detector.scoring import ScoreRequest, ScoreResult, Unscored
 from detector.session import CallSession
 from server.livecall import LiveCall, read_snapshot
@@ -25,12 +25,14 @@ class Restored:
         last_ms: UTC of that row, milliseconds since 1970.
         requests: scores that the fold awaits and the log lacks, by id.
         events: alert events of the tail; the store knows those that it has already.
+        redacted: segments that were masked after the fact; whether every copy was is not known.
     """
 
     call: LiveCall
     last_ms: int
     requests: dict[str, ScoreRequest] = field(default_factory=dict)
     events: list[AlertEvent] = field(default_factory=list)
+    redacted: list[SegmentRedacted] = field(default_factory=list)
 
 
 def read_back(
@@ -84,6 +86,8 @@ def _refold(restored: Restored, position: int, row: Row) -> None:
         call.next_seq = call.durable_seq + 1
     if row.kind == "tombstone":
         return
+    if isinstance(row.value, SegmentRedacted):
+        restored.redacted.append(row.value)
     if isinstance(row.value, ScoreResult | Unscored):
         restored.requests.pop(row.value.request_id, None)
     for output in call.session.receive(row.value, utc_ms=row.utc_ms):

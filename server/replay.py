@@ -13,7 +13,7 @@ from typing import Any, TextIO
 import msgspec
 
 from detector.alerts import AlertEvent
-from detector.events import CallEvent
+from detector.events import CallEvent, Segment, SegmentRedacted
 from detector.playbook import Playbook
 from detector.replaying import Replay, media_time_ms
 from detector.rules import Rules
@@ -21,6 +21,7 @@ from detector.scoring import Scorer
 from server.client import IngestClient
 from server.errors import EventError, SetupError
 from server.redaction import redact_event
+from server.running_digits import RunningDigits
 from server.wire import decode_event
 
 
@@ -67,11 +68,19 @@ def replay(
     """Recomputes the alerts of the calls, in the events' own time."""
     run = Replay(rules=rules, playbook=playbook, score=scorer.score, gate=gate)
     languages: dict[str, str] = {}
+    running: dict[str, RunningDigits] = {}
     for event in events:
         language = getattr(event.body, "language", "") or languages.get(event.call_id, "ja")
         languages.setdefault(event.call_id, language)
-        clean = redact_event(event, languages[event.call_id])
-        yield from run.feed(replace(clean, caller=None))
+        clean = replace(redact_event(event, languages[event.call_id]), caller=None)
+        masked: list[SegmentRedacted] = []
+        if isinstance(clean.body, Segment):
+            digits = running.setdefault(event.call_id, RunningDigits())
+            segment, masked = digits.take(clean.body, languages[event.call_id])
+            clean = replace(clean, body=segment)
+        yield from run.feed(clean)
+        for item in masked:
+            yield from run.feed_stored(run.calls[event.call_id], item)
     yield from run.finish()
 
 

@@ -32,6 +32,7 @@ from detector.events import (
     FeedRestored,
     Gap,
     Segment,
+    SegmentRedacted,
     SupervisorAction,
     TimerFired,
 )
@@ -54,7 +55,8 @@ from server.routing import RoutingTable
 from server.rulebook import Rulebook
 from server.shadow import Shadow
 from server.storage import codec
-from server.storage.port import AuditEntry, CallRecord, Committed, LedgerEntry, Log, Row, Snapshot
+from server.storage.port import AuditEntry, CallRecord, Committed, LedgerEntry, Log, Redaction, Row, Snapshot
+from server.storage.redactions import masked_alert
 from server.supervision import Supervision
 
 SCORE_WAIT_S: Final = 2.0
@@ -364,6 +366,9 @@ class Runtime:
     def _take(self, call: LiveCall, seq: int, early: _Early) -> None:
         value: Any = early.tombstone if early.event is None else early.event.body
         call.next_seq = seq + 1
+        masked: list[SegmentRedacted] = []
+        if isinstance(value, Segment):
+            value, masked = call.running.take(value, call.session.state.language)
         if isinstance(value, CallEnded):
             call.ending = True
         if call.session.state.monitoring.lost == "disconnected" and early.event is not None:
@@ -389,6 +394,21 @@ class Runtime:
             self._fold(call, row, result.positions[0], received_s=early.received_s)
 
         self._writer.add(Entry(rows=[row], done=done))
+        for item in masked:
+            self._mask(call, item)
+
+    def _mask(self, call: LiveCall, item: SegmentRedacted) -> None:
+        """A stored segment must be masked: its copies are rewritten, and only then does the fold hear of it."""
+        call.masking[item.segment_id] = item.text
+        tenant, instance = call.record.tenant, call.record.instance
+
+        def follow(result: Committed | MamoriError) -> None:
+            if isinstance(result, MamoriError):
+                self._degrade(tenant, "storage")
+                self._loop.call_later(1.0, self._mask, call, item)
+
+        redaction = Redaction(tenant=tenant, instance=instance, segment_id=item.segment_id, text=item.text)
+        self.add_input(call, item, follow=follow, redactions=[redaction])
 
     def _void(self, call: LiveCall, seq: int, feed: Feed) -> None:
         """An event did not become durable, or one before it did not: all after it must come again."""
@@ -417,6 +437,7 @@ class Runtime:
         *,
         follow: Callable[[Committed | MamoriError], None] | None = None,
         audit: Sequence[AuditEntry] = (),
+        redactions: Sequence[Redaction] = (),
     ) -> None:
         """Logs an input that the server adds to a call and folds it once it is durable."""
         now_s = self.clock.monotonic()
@@ -434,7 +455,7 @@ class Runtime:
             if isinstance(result, Committed):
                 self._fold(call, row, result.positions[0], received_s=now_s)
 
-        self._writer.add(Entry(rows=[row], audit=audit, done=done))
+        self._writer.add(Entry(rows=[row], audit=audit, redactions=redactions, done=done))
 
     def help(self, tenant: str, call_id: str, *, note: str, by: str) -> bool:
         """The help button of a call was pressed outside the feed; False when there is no such live call."""
@@ -463,7 +484,11 @@ class Runtime:
             self.shadow.fold(call.record, row.value, outputs, utc_ms=row.utc_ms)
         if row.seq is not None and media_time_ms(row.value) is not None:
             call.anchor(call.session.latest_ms, received_s)
-        if isinstance(row.value, Segment | CallStarted):
+        if isinstance(row.value, SegmentRedacted):
+            call.masking.pop(row.value.segment_id, None)
+            # The last snapshot still holds what was masked: another takes its place as soon as may be.
+            call.folded = SNAPSHOT_EVERY
+        if isinstance(row.value, Segment | SegmentRedacted | CallStarted):
             self._show(call, row)
         if isinstance(row.value, TimerFired):
             call.timer_pending = False
@@ -534,6 +559,8 @@ class Runtime:
     ) -> None:
         """Makes alert events durable, then tells everybody of them, and then those whose actions they answer."""
         tenant, instance = call.record.tenant, call.record.instance
+        for name, text in call.masking.items():
+            events = [replace(event, alert=masked_alert(event.alert, name, text)[0]) for event in events]
         records = []
         level = call.session.state.book.peak.value
         if level != call.record.level:
@@ -705,14 +732,17 @@ class Runtime:
 
     def _show(self, call: LiveCall, row: Row) -> None:
         tenant, call_id = call.key
-        if isinstance(row.value, Segment) and self.hub.watchers(tenant, call_id):
+        if isinstance(row.value, Segment | SegmentRedacted) and self.hub.watchers(tenant, call_id):
+            fields = msgspec.to_builtins(row.value)
+            said = {"segment": fields} if isinstance(row.value, Segment) else fields
+            kind = "segment" if isinstance(row.value, Segment) else "segment.redacted"
             self.hub.publish(
                 Published(
                     tenant=tenant,
                     queue=call.session.state.queue,
                     topic="call",
                     call_id=call_id,
-                    message={"type": "segment", "call_id": call_id, "segment": msgspec.to_builtins(row.value)},
+                    message={"type": kind, "call_id": call_id, **said},
                 )
             )
 
@@ -853,6 +883,11 @@ class Runtime:
             call.lost_at_s = now_s + self.limits.lost_after_s
             if item.events:
                 self._save(call, [self._linked(call, event, late=True) for event in item.events])
+            if item.redacted:
+                # A crash may have come between the log and what follows from it.
+                names = {"tenant": call.record.tenant, "instance": call.record.instance}
+                again = [Redaction(**names, segment_id=part.segment_id, text=part.text) for part in item.redacted]
+                self._writer.add(Entry(redactions=again))
             for request in item.requests.values():
                 self._score(call, request, now_s)
             self._finish_restore(call)
@@ -860,6 +895,9 @@ class Runtime:
 
     def _finish_restore(self, call: LiveCall) -> None:
         call.ending = call.session.state.ended
+        for segment in call.session.state.transcript.finals:
+            for item in call.running.take(segment, call.session.state.language)[1]:
+                self._mask(call, item)
         if call.session.state.ended and call.session.idle and not call.requests:
             if call.record.ended_ms is None:
                 self._retire(call)

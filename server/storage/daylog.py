@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
+from server.running_digits import masked_copy
 from server.storage import codec
-from server.storage.port import Row, Stored
+from server.storage.port import Redaction, Row, Stored
 
 SCHEMA_VERSION: Final = 1
 _ROW_BITS: Final = 36
@@ -50,6 +52,17 @@ def connect(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA secure_delete=ON")
     return connection
+
+
+def scrub(connection: sqlite3.Connection) -> bool:
+    """Moves the journal into the file and empties it, without waiting; False while a reader holds it."""
+    connection.execute("PRAGMA busy_timeout=0")
+    try:
+        return bool(connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0)
+    except sqlite3.OperationalError:
+        return False
+    finally:
+        connection.execute("PRAGMA busy_timeout=5000")
 
 
 class DayLog:
@@ -144,18 +157,41 @@ class DayLog:
             finally:
                 connection.close()
 
-    def redact(self, tenant: str, instance: str, position: int, value: Any) -> None:
-        """Puts a masked value in a row's place (redaction after the fact); the old bytes are overwritten."""
-        day = date.fromordinal(position >> _ROW_BITS)
-        connection = sqlite3.connect(self._path(day), isolation_level=None, timeout=5)
-        try:
-            connection.execute("PRAGMA secure_delete=ON")
-            connection.execute(
-                "UPDATE log SET payload = ? WHERE id = ? AND tenant = ? AND instance = ?",
-                (codec.encode(value), position & ((1 << _ROW_BITS) - 1), tenant, instance),
-            )
-        finally:
-            connection.close()
+    def redact(self, items: Sequence[Redaction]) -> None:
+        """Rewrites segments that were masked after the fact, partials of them too, in the two newest files: a run of
+        digits is no older. The old bytes are overwritten in the file; `scrub` takes them out of its journal.
+
+        Belongs on the writer's thread.
+        """
+        for day in self.days()[-2:]:
+            connection = self._writer if day == self._day and self._writer is not None else connect(self._path(day))
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                for item in items:
+                    self._redact(connection, item)
+                connection.execute("COMMIT")
+            finally:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                if connection is not self._writer:
+                    connection.close()
+
+    def _redact(self, connection: sqlite3.Connection, item: Redaction) -> None:
+        kind = "transcript.segment"
+        found = connection.execute(
+            "SELECT id, payload FROM log WHERE instance = ? AND tenant = ? AND kind = ?",
+            (item.instance, item.tenant, kind),
+        ).fetchall()
+        for row_id, payload in found:
+            segment = codec.decode(kind, payload)
+            if segment.segment_id != item.segment_id:
+                continue
+            masked = replace(segment, text=masked_copy(segment.text, item.text))
+            connection.execute("UPDATE log SET payload = ? WHERE id = ?", (codec.encode(masked), row_id))
+
+    def scrub(self) -> bool:
+        """Empties the writer's journal, where overwritten pages live on; False while a reader holds it."""
+        return self._writer is None or scrub(self._writer)
 
     def purge(self, before: date) -> list[date]:
         """Unlinks the files of all days before a day.

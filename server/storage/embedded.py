@@ -29,6 +29,8 @@ MAX_QUEUED_BATCHES: Final = 20_000
 MAX_GROUP: Final = 1_000
 """Batches in one transaction: at about 1 ms for 50 rows, it bounds the wait of the last one."""
 RETRY_AFTER_MS: Final = 500
+SCRUB_EVERY_S: Final = 1.0
+"""At most so often are the journals emptied of what was masked after the fact."""
 
 T = TypeVar("T")
 
@@ -54,6 +56,7 @@ class EmbeddedLog:
         self._now_ms = now_ms
         self._queue: queue.Queue[tuple[Batch, Future[Committed]] | None] = queue.Queue(MAX_QUEUED_BATCHES)
         self._failure = ""
+        self._unscrubbed, self._scrub_due_s = False, 0.0
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="mamori-log", daemon=True)
         self._thread.start()
@@ -152,13 +155,27 @@ class EmbeddedLog:
     def _run(self) -> None:
         running = True
         while running:
-            first = self._queue.get()
+            try:
+                first = self._queue.get(timeout=SCRUB_EVERY_S if self._unscrubbed else None)
+            except queue.Empty:
+                self._scrub()
+                continue
             group = [first]
             while len(group) < MAX_GROUP and not self._queue.empty():
                 group.append(self._queue.get_nowait())
             running = None not in group
             self._commit([item for item in group if item is not None])
+            if self._unscrubbed and time.monotonic() >= self._scrub_due_s:
+                self._scrub()
         self._days.close()
+
+    def _scrub(self) -> None:
+        """Takes what was masked out of the journals as well; while a reader holds one it is tried again."""
+        self._scrub_due_s = time.monotonic() + SCRUB_EVERY_S
+        try:
+            self._unscrubbed = not (self._days.scrub() and self._state.scrub())
+        except Exception as error:
+            _log.warning("journal not emptied", extra={"error": type(error).__name__})
 
     def _commit(self, group: list[tuple[Batch, Future[Committed]]]) -> None:
         """Commits a group; if that fails, one by one, so that one bad batch fails its own caller only."""
@@ -193,12 +210,17 @@ class EmbeddedLog:
         return _split(positions, [len(batch.rows) for batch in batches])
 
     def _write_records(self, batches: list[Batch]) -> list[tuple[int | None, ...]]:
+        redactions = [item for batch in batches for item in batch.redactions]
+        if redactions:
+            self._days.redact(redactions)
+            self._unscrubbed = True
         cursors = self._state.write(
             alerts=[alert for batch in batches for alert in batch.alerts],
             calls=list({(call.tenant, call.instance): call for batch in batches for call in batch.calls}.values()),
             snapshots=[snapshot for batch in batches for snapshot in batch.snapshots],
             audit=[entry for batch in batches for entry in batch.audit],
             ledger=[entry for batch in batches for entry in batch.ledger],
+            redactions=redactions,
         )
         return _split(cursors, [len(batch.alerts) for batch in batches])
 

@@ -113,6 +113,20 @@ class LedgerEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Redaction:
+    """A segment was masked after the fact: every stored copy of it is rewritten before the batch counts as durable.
+
+    Args:
+        text: the final's masked text, as long as the text that it replaces.
+    """
+
+    tenant: str
+    instance: str
+    segment_id: str
+    text: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
     """One unit of durability, in the order: log rows, then the records that follow from them."""
 
@@ -122,6 +136,7 @@ class Batch:
     snapshots: Sequence[Snapshot] = ()
     audit: Sequence[AuditEntry] = ()
     ledger: Sequence[LedgerEntry] = ()
+    redactions: Sequence[Redaction] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,9 +6,10 @@ Everything here follows from the log and can be made again from it, but for audi
 from __future__ import annotations
 
 import hashlib
+import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 import sqlalchemy as sa
@@ -20,7 +21,9 @@ from detector.alerts import CLOSED, Alert, AlertEvent, AlertState
 from detector.events import EarlierComplaint
 from detector.replaying import parse_utc_ms
 from server.storage import ledger as ledger_table
-from server.storage.port import AuditEntry, CallRecord, LedgerEntry, Snapshot, StreamEntry
+from server.storage.daylog import scrub
+from server.storage.port import AuditEntry, CallRecord, LedgerEntry, Redaction, Snapshot, StreamEntry
+from server.storage.redactions import redact
 from server.storage.tables import ALERT_EVENTS, ALERTS, AUDIT, CALLS, SNAPSHOTS
 
 _CLOSED: Final = tuple(state.value for state in CLOSED)
@@ -68,13 +71,14 @@ class StateDatabase:
         snapshots: Sequence[Snapshot],
         audit: Sequence[AuditEntry],
         ledger: Sequence[LedgerEntry] = (),
+        redactions: Sequence[Redaction] = (),
     ) -> list[int | None]:
         """Writes records in one transaction.
 
         Returns:
             For each alert event its cursor, or None where that version of the alert is known already.
         """
-        if not (alerts or calls or snapshots or audit or ledger):
+        if not (alerts or calls or snapshots or audit or ledger or redactions):
             return []
         with self.engine.begin() as connection:
             if calls:
@@ -86,7 +90,17 @@ class StateDatabase:
                 self._audit(connection, entry)
             for left in ledger:
                 ledger_table.put(connection, left)
+            for item in redactions:
+                redact(connection, item)
         return cursors
+
+    def scrub(self) -> bool:
+        """Empties the journal, where overwritten pages live on; False while a reader holds it."""
+        connection = self.engine.raw_connection()
+        try:
+            return scrub(cast("sqlite3.Connection", connection.driver_connection))
+        finally:
+            connection.close()
 
     def _put(self, connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) -> None:
         insert = sqlite.insert(table)
