@@ -29,6 +29,9 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--public-scale", type=float, default=0.5, show_default=True, help="Share of public examples per epoch.")
 @click.option("--seed", type=int, default=1, show_default=True)
 @click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: all cores]")
+@click.option(
+    "--start", type=_FOLDER, help="An earlier run (its --out) whose student is trained on, without a teacher."
+)
 def train(
     *,
     base: str,
@@ -41,6 +44,7 @@ def train(
     public_scale: float,
     seed: int,
     threads: int | None,
+    start: Path | None,
 ) -> None:
     """Train teacher and student; an interrupted run goes on where it stopped."""
     # Waiting threads that spin starve a neighbour on the same cores; must be set before torch loads.
@@ -48,7 +52,7 @@ def train(
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     import torch  # noqa: PLC0415 - an extra
 
-    from models.train.pipeline import Material, Recipe, pack, train_student, train_teacher  # noqa: PLC0415
+    from models.train.pipeline import Material, Recipe, pack, train_student  # noqa: PLC0415
 
     if threads:
         torch.set_num_threads(threads)
@@ -63,9 +67,10 @@ def train(
             layers=layers,
             public_scale=public_scale,
             seed=seed,
+            start=start,
         )
     )
-    student = train_student(material, train_teacher(material))
+    student = train_student(material)
     facts = pack(material, student, out / f"packed-{layers}")
     click.echo(json.dumps(facts, indent=1))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import random
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -46,6 +47,8 @@ class Recipe:
         layers: of the student.
         public_scale: factor on the number of public examples per epoch.
         seed: of everything random.
+        start: folder of an earlier run whose vocabulary is kept and whose student is trained on, without a teacher, when
+            the corpus has grown since.
     """
 
     base: str
@@ -57,6 +60,7 @@ class Recipe:
     layers: int = 6
     public_scale: float = 0.5
     seed: int = 1
+    start: Path | None = None
 
 
 class Material:
@@ -93,6 +97,9 @@ class Material:
     def _vocabulary(self) -> list[int]:
         """The cut vocabulary; kept beside the tokenizer, for a run that goes on must read the same."""
         stored = self.recipe.folder / "vocabulary.json"
+        if self.recipe.start is not None and not stored.is_file():
+            for path in (self.tokenizer_file, stored):
+                shutil.copyfile(self.recipe.start / path.name, path)
         if stored.is_file():
             rows: list[int] = json.loads(stored.read_text(encoding="utf-8"))
             return rows
@@ -132,17 +139,21 @@ def train_teacher(material: Material) -> Detector:
     return model
 
 
-def train_student(material: Material, teacher: Detector) -> Detector:
-    """Every second layer of the teacher (or as many as the recipe says, evenly), taught by it."""
+def train_student(material: Material) -> Detector:
+    """Every second layer of the teacher (or as many as the recipe says, evenly), taught by it; or an earlier student."""
     recipe = material.recipe
     folder = recipe.folder / f"student-{recipe.layers}"
     if (folder / "model.safetensors").is_file():
         return load_detector(folder)
+    if recipe.start is not None:
+        teacher, model, rate = None, load_detector(recipe.start / folder.name), 1e-4
+    else:
+        teacher = train_teacher(material)
+        model, rate = student_of(teacher, recipe.layers), 1.5e-4
     torch.manual_seed(recipe.seed + 1)
-    model = student_of(teacher, recipe.layers)
     schedule = Schedule(
         epochs=recipe.student_epochs,
-        learning_rate=1.5e-4,
+        learning_rate=rate,
         head_rate=3.0,
         seed=recipe.seed + 1,
         weights=LossWeights(geometry=1.0),

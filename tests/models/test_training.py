@@ -1,6 +1,8 @@
 import json
 import random
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
@@ -10,14 +12,14 @@ from hypothesis import given  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
 from detector.labels import HARASSMENT_LABELS, OUTPUTS, Speaker  # noqa: E402
-from models.corpus.schema import Item  # noqa: E402
+from models.corpus.schema import Item, read_split  # noqa: E402
 from models.encoder import Detector, EncoderConfig, attention_mask, load_detector, save_detector  # noqa: E402
 from models.tokenisation import InputTokeniser  # noqa: E402
 from models.train.augment import augment  # noqa: E402
 from models.train.data import batches, collate, own_example  # noqa: E402
 from models.train.loop import Schedule, train  # noqa: E402
 from models.train.losses import evidence_loss, geometry_loss, label_loss  # noqa: E402
-from models.train.pipeline import student_of  # noqa: E402
+from models.train.pipeline import Material, Recipe, student_of, train_student  # noqa: E402
 from models.train.public import Example  # noqa: E402
 
 pytestmark = pytest.mark.needs("torch")
@@ -148,3 +150,24 @@ def test_training_learns_goes_on_and_is_saved(model: Detector, tokeniser: InputT
     # The checkpoint is at the end: nothing is trained again.
     train(model, tokeniser, epoch, geometry, schedule=schedule, folder=tmp_path)
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == len(figures)
+
+
+def test_an_earlier_student_is_trained_on_without_a_teacher(
+    model: Detector, tokeniser: InputTokeniser, tmp_path: Path
+) -> None:
+    save_detector(model, tmp_path / "earlier" / "student-4")
+    rows = [(example("この無能が", "verbal_abuse", span=(2, 4)), 0), (example("電話番号です"), 1)]
+    material = SimpleNamespace(
+        recipe=Recipe(
+            base="", data_dir=None, folder=tmp_path / "later", layers=4, student_epochs=1, start=tmp_path / "earlier"
+        ),
+        tokeniser=tokeniser,
+        epoch=lambda number, rng: rows,
+        geometry=torch.eye(32)[:2],
+        valid=read_split("valid")[:30],
+    )
+    found = train_student(cast(Material, material))
+    before, after = model.label_head.weight, found.label_head.weight
+    assert 0 < float((before - after).detach().abs().max()) < 0.01
+    assert (tmp_path / "later" / "student-4" / "model.safetensors").is_file()
+    assert not (tmp_path / "later" / "teacher").exists()
