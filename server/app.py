@@ -47,6 +47,7 @@ from server.keys import house_key
 from server.links import LinkTemplates
 from server.metrics import Metrics
 from server.redaction import compile_patterns
+from server.retention import Retention
 from server.routing import warn_unrouted
 from server.rulebook import open_rulebook
 from server.runtime import Limits, Runtime
@@ -289,6 +290,7 @@ def create_app(settings: Settings, *, scorer: Scorer | None = None, log: Embedde
     )
 
     delivery = make_delivery(settings, log, runtime)
+    retention = Retention(log, runtime.clock, keep_days=settings.keep_days, keep_record_days=settings.keep_record_days)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -297,7 +299,9 @@ def create_app(settings: Settings, *, scorer: Scorer | None = None, log: Embedde
             settings.routing, [*log.state.queues(), *((DEFAULT_TENANT, name) for name in rulebook.current.queues)]
         )
         await delivery.start()
+        retention.start()
         yield
+        await retention.stop()
         await delivery.stop()
         await runtime.stop()
         engine.close()

@@ -20,7 +20,7 @@ import uvicorn
 from detector.adapters.mapping import MappingError, parse_mapping
 from detector.playbook import PlaybookError, parse_playbook
 from detector.rules import Rules, check_rules
-from server.cli_access import DATA_DIR, open_state, token, user
+from server.cli_access import DATA_DIR, open_state, record, token, user
 from server.cli_delivery import delivery
 from server.cli_incident import feedback, incident
 from server.cli_pull import pull
@@ -295,12 +295,35 @@ def db_verify(data_dir: Path) -> None:
 
 @db.command("purge")
 @click.option("--keep-days", type=click.IntRange(1), required=True, help="Days of transcripts to keep.")
+@click.option(
+    "--keep-record-days", type=click.IntRange(1), default=730, show_default=True, help="Days of what is left of calls."
+)
 @DATA_DIR
-def db_purge(keep_days: int, data_dir: Path) -> None:
-    """Unlinks the log files of older days."""
+def db_purge(keep_days: int, keep_record_days: int, data_dir: Path) -> None:
+    """Applies the retention now; a running server does so every hour."""
     from server.stored import purge
 
-    click.echo(f"{purge(data_dir, keep_days)} days unlinked")
+    try:
+        click.echo(f"{purge(data_dir, keep_days, keep_record_days)} days unlinked")
+    except SetupError as error:
+        raise click.ClickException(str(error)) from None
+
+
+@db.command("hold")
+@click.argument("call_id")
+@click.option("--tenant", default="default", show_default=True)
+@click.option("--release", "ends", is_flag=True, help="End the hold.")
+@DATA_DIR
+def db_hold(call_id: str, tenant: str, ends: bool, data_dir: Path) -> None:
+    """Legal hold: keeps an ended call's transcript and alerts beyond the retention."""
+    from server.stored import hold, release
+
+    try:
+        count = release(data_dir, call_id, tenant) if ends else hold(data_dir, call_id, tenant)
+    except SetupError as error:
+        raise click.ClickException(str(error)) from None
+    record(open_state(data_dir), tenant=tenant, action="hold.release" if ends else "hold.set", target=call_id)
+    click.echo(f"{count} rows {'released' if ends else 'held'}")
 
 
 @db.command("forget-caller")

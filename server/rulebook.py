@@ -69,9 +69,11 @@ def open_rulebook(data_dir: Path, path: Path | None) -> Rulebook:
     folder = data_dir / "rules"
     kept = folder / f"{digest}.toml"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not kept.exists():
             partial = kept.with_suffix(".new")
+            partial.touch(mode=0o600)
             partial.write_text(text, encoding="utf-8")
             partial.replace(kept)
     except OSError as error:

@@ -71,7 +71,10 @@ class Settings(BaseSettings):
     redact: dict[str, str] = Field(
         {}, description="Table from name to regular expression: further personal data to mask as 〈name〉."
     )
-    keep_days: int = Field(90, ge=1, description="Days for which transcripts are kept.")
+    keep_days: int = Field(90, ge=1, description="Days for which transcripts and the words in alerts are kept.")
+    keep_record_days: int = Field(
+        730, ge=1, description="Days for which calls and alerts are kept without their words, for reports."
+    )
     tls_cert: Path | None = Field(None, description="Certificate chain (PEM) for TLS.")
     tls_key: Path | None = Field(None, description="Private key (PEM) for TLS.")
     trusted_proxies: tuple[str, ...] = Field(

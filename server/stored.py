@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
@@ -22,7 +20,8 @@ from server.keys import house_key
 from server.redaction import caller_key
 from server.rulebook import Rulebook
 from server.storage import ledger
-from server.storage.daylog import DayLog, day_of
+from server.storage.daylog import DayLog
+from server.storage.embedded import EmbeddedLog
 from server.storage.port import CallRecord
 from server.storage.statedb import StateDatabase, open_engine
 
@@ -120,10 +119,40 @@ def verify(data_dir: Path) -> list[str]:
     return problems
 
 
-def purge(data_dir: Path, keep_days: int) -> int:
-    """Unlinks log files older than `keep_days`; returns how many days went."""
-    today = day_of(time.time_ns() // 1_000_000)
-    return len(DayLog(data_dir / "log").purge(today - timedelta(days=keep_days)))
+def purge(data_dir: Path, keep_days: int, keep_record_days: int) -> int:
+    """Applies the retention once, as the server does every hour; returns how many day files went."""
+    _state(data_dir).engine.dispose()
+    log = EmbeddedLog(data_dir)
+    try:
+        return log.purge(keep_days=keep_days, keep_record_days=keep_record_days)
+    finally:
+        log.close()
+
+
+def hold(data_dir: Path, call_id: str, tenant: str) -> int:
+    """Copies a call to where no purge comes; returns how many rows were copied.
+
+    Raises:
+        SetupError: no such call, it has not ended yet, or its words are gone already.
+    """
+    (record,) = stored_calls(data_dir, call_id, tenant)
+    if record.ended_ms is None:
+        raise SetupError("call: expected one that has ended; put it under hold then")
+    log = DayLog(data_dir / "log")
+    rows = list(log.read(tenant, record.instance))
+    if not rows:
+        raise SetupError("call: nothing of its transcript is left")
+    return log.holds.add(rows)
+
+
+def release(data_dir: Path, call_id: str, tenant: str) -> int:
+    """Ends a call's hold; the next purge treats it like any other. Returns how many rows were deleted.
+
+    Raises:
+        SetupError: no such call.
+    """
+    (record,) = stored_calls(data_dir, call_id, tenant)
+    return DayLog(data_dir / "log").holds.release(tenant, record.instance)
 
 
 def forget_caller(data_dir: Path, tenant: str, caller: str) -> int:

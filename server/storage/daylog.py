@@ -15,6 +15,7 @@ from typing import Final
 from server.running_digits import masked_copy
 from server.storage import codec
 from server.storage.port import Redaction, Row, Stored
+from server.storage.retention import Holds
 
 SCHEMA_VERSION: Final = 1
 _ROW_BITS: Final = 36
@@ -74,6 +75,7 @@ class DayLog:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self.holds = Holds(folder / "held.sqlite")
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._day: date | None = None
         self._writer: sqlite3.Connection | None = None
@@ -125,7 +127,12 @@ class DayLog:
             Index into `wanted` and rows of that call, file by file, so that a call that spans days comes several
             times, oldest rows first.
         """
-        for day in self.days():
+        days = self.days()
+        oldest = position_of(days[0], 0) if days else 1 << 62
+        for index, (tenant, instance, after) in enumerate(wanted):
+            if after < oldest and (held := self.holds.read(tenant, instance, after=after, before=oldest)):
+                yield index, held
+        for day in days:
             behind = position_of(day, (1 << _ROW_BITS) - 1)
             connection = sqlite3.connect(f"file:{self._path(day)}?mode=ro", uri=True, timeout=5)
             try:

@@ -22,6 +22,7 @@ from detector.events import EarlierComplaint
 from server.errors import OverloadedError, StorageError
 from server.storage.daylog import DayLog, day_of
 from server.storage.port import Batch, CallRecord, Committed, Snapshot, Stored, StreamEntry
+from server.storage.retention import forget_records, forget_words
 from server.storage.statedb import StateDatabase, open_engine
 
 MAX_QUEUED_BATCHES: Final = 20_000
@@ -135,13 +136,23 @@ class EmbeddedLog:
         """The first cursor that is kept."""
         return self._state.cursor_range()[0]
 
-    def purge(self, *, keep_days: int) -> int:
-        """Unlinks day files older than `keep_days` days.
+    def purge(self, *, keep_days: int, keep_record_days: int) -> int:
+        """Unlinks day files older than `keep_days`, takes the words of that age out of alerts, and deletes what is left
+        of calls that ended more than `keep_record_days` ago; calls under hold stay.
 
         Returns:
-            How many days went.
+            How many day files went.
         """
-        return len(self._days.purge(day_of(self._now_ms()) - timedelta(days=keep_days)))
+        day_ms, now_ms = 86_400_000, self._now_ms()
+        held = self._days.holds.instances()
+        first = day_of(now_ms) - timedelta(days=keep_days)
+        gone = len(self._days.purge(first))
+        midnight_ms = now_ms - now_ms % day_ms
+        forget_words(self._state.engine, midnight_ms - keep_days * day_ms, held)
+        forget_records(self._state.engine, midnight_ms - keep_record_days * day_ms, held)
+        if not self._state.scrub():
+            self._unscrubbed = True
+        return gone
 
     def close(self) -> None:
         """Writes what is queued and closes the files; a second call does nothing."""
