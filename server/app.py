@@ -266,7 +266,12 @@ def create_app(settings: Settings, *, scorer: Scorer | None = None, log: Embedde
         rulebook=rulebook,
         playbook=playbook,
         clock=SystemClock(),
-        limits=Limits(max_calls=settings.max_calls, idle_end_s=settings.idle_end_s, lost_after_s=settings.lost_after_s),
+        limits=Limits(
+            max_calls=settings.max_calls,
+            min_free_bytes=settings.min_free_mb << 20,
+            idle_end_s=settings.idle_end_s,
+            lost_after_s=settings.lost_after_s,
+        ),
         gate=partial_gate(),
         routing=settings.routing,
         shadow=Shadow(read_rules(settings.shadow_rules), playbook) if settings.shadow_rules is not None else None,
@@ -279,6 +284,8 @@ def create_app(settings: Settings, *, scorer: Scorer | None = None, log: Embedde
         queue_depth=lambda: engine.health.queue_depth,
         log_depth=lambda: log.depth,
         subscribers=lambda: len(hub),
+        disk_free=log.free_bytes,
+        not_monitored=lambda: sum(call.session.state.monitoring.state.value != "ok" for call in runtime.calls.values()),
     )
     runtime.observe = metrics.observe
     gate, sign_in = make_gate(settings, log)

@@ -395,6 +395,7 @@ class Api:
                 "runtime": "ok" if self._runtime.ready else "starting" if not self._runtime.draining else "draining",
                 "engine": "ok" if health.alive else "stopped",
                 "log": self._log.failure or "ok",
+                "disk": "low" if self._runtime.disk_low else "ok",
                 "model": "lexicon" if "lexicon" in self._runtime.engine.model_version else "ok",
             }
             good = all(value in ("ok", "lexicon") for value in checks.values())

@@ -14,7 +14,7 @@ class Metrics:
     """All metrics of one process.
 
     Args:
-        live_calls, queue_depth, log_depth: read when scraped.
+        live_calls, queue_depth, log_depth, subscribers, disk_free, not_monitored: read when scraped.
     """
 
     def __init__(
@@ -24,6 +24,8 @@ class Metrics:
         queue_depth: Callable[[], float],
         log_depth: Callable[[], float],
         subscribers: Callable[[], float],
+        disk_free: Callable[[], float],
+        not_monitored: Callable[[], float],
     ) -> None:
         self._registry = CollectorRegistry()
         self._events = Counter("mamori_events_total", "Events that became durable", registry=self._registry)
@@ -56,6 +58,8 @@ class Metrics:
             ("mamori_score_queue", "Utterances that wait for a score", queue_depth),
             ("mamori_log_queue", "Batches that wait for the disk", log_depth),
             ("mamori_subscribers", "Open alert streams", subscribers),
+            ("mamori_disk_free_bytes", "Room that is left on the disk of the data directory", disk_free),
+            ("mamori_calls_not_monitored", "Live calls of which something was not heard or not scored", not_monitored),
         ):
             Gauge(name, text, registry=self._registry).set_function(read)
 

@@ -93,6 +93,7 @@ class Limits:
     """Bounds of the runtime, all from the settings."""
 
     max_calls: int = 12_000
+    min_free_bytes: int = 0
     idle_end_s: float = IDLE_END_S
     lost_after_s: float = LOST_AFTER_S
 
@@ -161,6 +162,7 @@ class Runtime:
         self.calls: dict[tuple[str, str], LiveCall] = {}
         self.ready = False
         self.draining = False
+        self.disk_low = False
         self._timers: list[tuple[float, int, LiveCall]] = []
         self._timer_at: dict[int, float] = {}
         self._order = itertools.count()
@@ -176,6 +178,7 @@ class Runtime:
         """Restores the open calls and starts the clockwork."""
         self._loop = asyncio.get_running_loop()
         self._writer = GroupWriter(self.log, self._loop)
+        self._check_disk()
         self._recover()
         self.supervision.restore()
         self._tasks = [self._loop.create_task(self._tick()), self._loop.create_task(self._sweep())]
@@ -289,7 +292,7 @@ class Runtime:
         return EventError("call_ended", "the call has ended", call_id=event.call_id, seq=event.seq)
 
     def _open(self, key: tuple[str, str], event: CallEvent) -> LiveCall:
-        if len(self.calls) >= self.limits.max_calls or self.draining:
+        if len(self.calls) >= self.limits.max_calls or self.draining or self.disk_low:
             raise EventError(
                 "overloaded", "no room for another call now", call_id=event.call_id, seq=event.seq, retry=True
             )
@@ -846,6 +849,7 @@ class Runtime:
         while True:
             await asyncio.sleep(SWEEP_S)
             now = self.clock.monotonic()
+            self._check_disk()
             for call in list(self.calls.values()):
                 self._check_feed(call, now)
                 if call.status_due and self.hub.wants_status:
@@ -854,6 +858,13 @@ class Runtime:
             await self.supervision.sweep()
             if self._degraded and not self._unsaved:
                 self._restore_monitoring()
+
+    def _check_disk(self) -> None:
+        """Below the limit new calls are refused: what room there is belongs to those that were accepted."""
+        low = self.log.free_bytes() < self.limits.min_free_bytes
+        if low != self.disk_low:
+            self.disk_low = low
+            _log.warning("disk space is low, new calls are refused" if low else "disk space is enough again")
 
     def _check_feed(self, call: LiveCall, now: float) -> None:
         state = call.session.state

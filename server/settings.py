@@ -57,6 +57,7 @@ class Settings(BaseSettings):
     window: int = Field(1024, ge=1, le=65536, description="Unacknowledged events per connection.")
     max_frame_bytes: int = Field(65536, ge=1024, le=16_777_216, description="Largest websocket frame.")
     max_calls: int = Field(12_000, ge=1, description="Live calls beyond which new ones are refused.")
+    min_free_mb: int = Field(256, ge=0, description="Free disk space in MiB below which new calls are refused.")
     idle_end_s: float = Field(900, gt=0, description="Seconds without events after which a call ends.")
     lost_after_s: float = Field(10, gt=0, description="Seconds without connection after which a feed is lost.")
     score_workers: int = Field(1, ge=1, le=64, description="Inference threads.")

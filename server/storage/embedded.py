@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import queue
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -52,6 +53,7 @@ class EmbeddedLog:
 
     def __init__(self, data_dir: Path, *, now_ms: Callable[[], int] = _now_ms) -> None:
         data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._data_dir = data_dir
         self._days = DayLog(data_dir / "log")
         self._state = StateDatabase(open_engine(data_dir / "state.sqlite"))
         self._now_ms = now_ms
@@ -153,6 +155,10 @@ class EmbeddedLog:
         if not self._state.scrub():
             self._unscrubbed = True
         return gone
+
+    def free_bytes(self) -> int:
+        """Free bytes of the disk that the data directory is on."""
+        return shutil.disk_usage(self._data_dir).free
 
     def close(self) -> None:
         """Writes what is queued and closes the files; a second call does nothing."""

@@ -217,5 +217,8 @@ class Log(Protocol):
     def oldest_cursor(self) -> int:
         """The first cursor that retention has kept, 0 when there is none."""
 
+    def free_bytes(self) -> int:
+        """Room that is left for writes."""
+
     def close(self) -> None:
         """Writes what is queued and closes the files."""

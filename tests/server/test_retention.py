@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import time
 
 from click.testing import CliRunner
@@ -132,3 +133,15 @@ async def test_no_file_of_a_server_is_open_to_others(tmp_path):
     assert len(files) > 3
     assert [path.name for path in files if path.stat().st_mode & 0o077] == []
     assert (tmp_path / "data").stat().st_mode & 0o077 == 0
+
+
+async def test_a_copy_of_the_folder_is_a_backup(tmp_path):
+    await harassed(tmp_path / "data", "c-1")
+    shutil.copytree(tmp_path / "data", tmp_path / "backup")
+    shutil.rmtree(tmp_path / "data")
+    shutil.copytree(tmp_path / "backup", tmp_path / "data")
+    assert CliRunner().invoke(main, ["db", "verify", "--data-dir", str(tmp_path / "data")]).output == "whole\n"
+    async with serving(tmp_path / "data") as running, platform(running) as peer:
+        assert words_in(running.app.runtime.log, "c-1") == ([WORDS], {WORDS}, {WORDS})
+        await peer.send(started(call_id="c-2"), said(1, WORDS, call_id="c-2"))
+        await peer.acked(1, "c-2")

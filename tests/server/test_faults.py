@@ -1,0 +1,64 @@
+"""Faults of the machine below, on a real server."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import signal
+import time
+
+import httpx
+
+from benchmarks.crash import Process
+from server.client import IngestClient
+from server.storage.daylog import DayLog
+from server.storage.statedb import StateDatabase, open_engine
+from tests.server.running import ended, platform, said, serving, started
+
+
+async def test_with_little_room_new_calls_are_refused_and_accepted_ones_go_on(tmp_path, monkeypatch):
+    async with (
+        serving(tmp_path) as running,
+        platform(running) as peer,
+        httpx.AsyncClient(base_url=running.http) as http,
+    ):
+        await peer.send(started())
+        await peer.acked(0)
+        little = shutil.disk_usage(tmp_path)._replace(free=1 << 20)
+        monkeypatch.setattr("server.storage.embedded.shutil.disk_usage", lambda _path: little)
+        while not running.app.runtime.disk_low:
+            await asyncio.sleep(0.05)
+        await peer.send(started(call_id="c-2"))
+        refusal = await peer.nacked()
+        assert (refusal["code"], refusal["call_id"], refusal["retry"]) == ("overloaded", "c-2", True)
+        assert refusal["retry_after_ms"] > 0
+        await peer.send(said(1, "もしもし"))
+        await peer.acked(1)
+        answer = await http.get("/readyz")
+        assert (answer.status_code, answer.json()["checks"]["disk"]) == (503, "low")
+        assert "mamori_disk_free_bytes 1.048576e+06" in (await http.get("/metrics")).text
+        monkeypatch.undo()
+        while running.app.runtime.disk_low:
+            await asyncio.sleep(0.05)
+        await peer.send(started(call_id="c-2"))
+        await peer.acked(0, "c-2")
+        assert (await http.get("/readyz")).status_code == 200
+
+
+async def test_sigterm_drains_within_ten_seconds_and_the_call_goes_on_after(tmp_path):
+    process = Process(tmp_path)
+    await process.start()
+    async with IngestClient(f"ws://127.0.0.1:{process.port}") as client:
+        await client.send({key: value for key, value in started().items() if key != "seq"})
+        for number in range(1, 20):
+            await client.send({key: value for key, value in said(number, "もしもし").items() if key != "seq"})
+        began_s = time.monotonic()
+        await process.kill(signal.SIGTERM)
+        assert time.monotonic() - began_s < 10
+        await process.start()
+        await client.send({key: value for key, value in ended(20).items() if key != "seq"})
+        await client.flush(20)
+    await process.kill(signal.SIGTERM)
+    record = StateDatabase(open_engine(tmp_path / "state.sqlite")).find_call("default", "c-1")
+    rows = [item.row.seq for item in DayLog(tmp_path / "log").read("default", record.instance)]
+    assert [seq for seq in rows if seq is not None] == list(range(21))
