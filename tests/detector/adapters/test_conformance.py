@@ -180,7 +180,7 @@ def _stream(draw, form):
             cut = draw(st.integers(0, len(data)))
             data = data[:cut]
         elif how == 2 and form.media_type == FORM:
-            data = urlencode(_mutated(draw, dict(parse_qsl(data.decode())))).encode("utf-8", "surrogatepass")
+            data = urlencode(_mutated(draw, dict(parse_qsl(data.decode()))), errors="surrogatepass").encode()
         elif how == 2:
             head, brace, body = data.partition(b"{")
             if brace:
