@@ -87,7 +87,8 @@ def _only(table: Any, names: tuple[str, ...], where: str) -> None:
     if not isinstance(table, dict):
         raise MappingError(f"{where}: expected a table")
     for unknown in table.keys() - set(names):
-        place = f"{where}.{unknown}" if where else unknown
+        name = unknown if unknown.isprintable() else ascii(unknown)
+        place = f"{where}.{name}" if where else name
         raise MappingError(f"{place}: unknown; expected one of {', '.join(names)}")
 
 
