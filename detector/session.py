@@ -158,11 +158,6 @@ class CallSession:
         return not self._flight.queue and not self._flight.partials
 
     @property
-    def awaited(self) -> tuple[str, ...]:
-        """Ids of the score requests that block the call, oldest first."""
-        return tuple(name for name, answer in self._flight.wanted.items() if answer is None)
-
-    @property
     def next_timer_ms(self) -> int | None:
         """Media time at which something falls due though nothing comes in, or None."""
         return next_timer_ms(self.state, self.rules)

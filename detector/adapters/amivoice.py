@@ -24,7 +24,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from detector.adapters.errors import AdapterError, FieldError
-from detector.adapters.frame import Envelope, Format, Telling
+from detector.adapters.frame import Envelope, Format, Telling, call_query
 from detector.adapters.heard import Heard, Over, Said, StreamBegan, Unknown
 from detector.adapters.reading import dump, items, load_object, number, share, text, without_fillers
 from detector.events import CallEnded, CallEvent, CallStarted, Segment
@@ -128,11 +128,6 @@ def write(event: CallEvent, _telling: Telling) -> list[bytes]:
             return []
 
 
-def query(telling: Telling) -> dict[str, str]:
-    """What the address of a stream says."""
-    return {"call_id": telling.call_id, "language": telling.language}
-
-
 FORMAT: Final = Format(
-    name="amivoice", title="AmiVoice API", read=read, write=write, query=query, one_call=True, split=True
+    name="amivoice", title="AmiVoice API", read=read, write=write, query=call_query, one_call=True, split=True
 )

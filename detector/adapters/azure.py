@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from detector.adapters.errors import FieldError
-from detector.adapters.frame import Envelope, Format, Telling
+from detector.adapters.frame import Envelope, Format, Telling, call_query
 from detector.adapters.heard import Began, Heard, Over, Said, Unknown
 from detector.adapters.reading import TICKS_PER_MS, dump, items, load_object, number, obj, share, text, ticks
 from detector.events import CallEnded, CallEvent, Segment
@@ -122,17 +122,12 @@ def write(event: CallEvent, _telling: Telling) -> list[bytes]:
             return []
 
 
-def query(telling: Telling) -> dict[str, str]:
-    """What the address of a stream says."""
-    return {"call_id": telling.call_id, "language": telling.language}
-
-
 FORMAT: Final = Format(
     name="azure",
     title="Azure Speech",
     read=read,
     write=write,
-    query=query,
+    query=call_query,
     one_call=True,
     names_calls=True,
     split=True,

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from detector.adapters.errors import FieldError
-from detector.adapters.frame import Envelope, Format, Telling
+from detector.adapters.frame import Envelope, Format, Telling, channels_query
 from detector.adapters.heard import Heard, Over, Said, Unknown
 from detector.adapters.reading import dump, flag, items, load_object, obj, seconds, share, text
 from detector.events import CallEnded, CallEvent, Segment
@@ -83,9 +83,6 @@ def write(event: CallEvent, _telling: Telling) -> list[bytes]:
             return []
 
 
-def query(telling: Telling) -> dict[str, str]:
-    """What the address of a stream says."""
-    return {"call_id": telling.call_id, "language": telling.language, "channels": "customer,agent"}
-
-
-FORMAT: Final = Format(name="deepgram", title="Deepgram (live)", read=read, write=write, query=query, one_call=True)
+FORMAT: Final = Format(
+    name="deepgram", title="Deepgram (live)", read=read, write=write, query=channels_query, one_call=True
+)

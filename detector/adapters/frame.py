@@ -115,6 +115,16 @@ def language_query(telling: Telling) -> dict[str, str]:
     return {"language": telling.language}
 
 
+def call_query(telling: Telling) -> dict[str, str]:
+    """The messages name neither their call nor its language."""
+    return {"call_id": telling.call_id, **language_query(telling)}
+
+
+def channels_query(telling: Telling) -> dict[str, str]:
+    """They number their channels as well, and do not say whose each one is."""
+    return {**call_query(telling), "channels": "customer,agent"}
+
+
 def no_query(_telling: Telling) -> dict[str, str]:
     """The messages name their call; the address needs nothing."""
     return {}

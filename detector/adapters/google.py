@@ -26,7 +26,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from detector.adapters.errors import FieldError
-from detector.adapters.frame import Envelope, Format, Telling, role
+from detector.adapters.frame import Envelope, Format, Telling, channels_query, role
 from detector.adapters.heard import Began, Heard, Over, Said, Unknown, Wrong
 from detector.adapters.reading import dump, flag, items, load_object, needed, number, obj, seconds, share, text, utc
 from detector.events import CallEnded, CallEvent, Segment
@@ -132,17 +132,12 @@ def write(event: CallEvent, telling: Telling) -> list[bytes]:
             return []
 
 
-def query(telling: Telling) -> dict[str, str]:
-    """What the address of a stream says."""
-    return {"call_id": telling.call_id, "language": telling.language, "channels": "customer,agent"}
-
-
 FORMAT: Final = Format(
     name="google",
     title="Google Speech-to-Text and Agent Assist",
     read=read,
     write=write,
-    query=query,
+    query=channels_query,
     one_call=True,
     names_calls=True,
 )

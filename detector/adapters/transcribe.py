@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from detector.adapters.errors import FieldError
-from detector.adapters.frame import Envelope, Format, Telling
+from detector.adapters.frame import Envelope, Format, Telling, channels_query
 from detector.adapters.heard import Heard, Over, Said, Unknown, Wrong
 from detector.adapters.reading import dump, flag, items, load_object, needed, obj, seconds, text
 from detector.adapters.transcribe_analytics import hidden
@@ -86,11 +86,11 @@ def write(event: CallEvent, telling: Telling) -> list[bytes]:
             return []
 
 
-def query(telling: Telling) -> dict[str, str]:
-    """What the address of a stream says."""
-    return {"call_id": telling.call_id, "language": telling.language, "channels": "customer,agent"}
-
-
 FORMAT: Final = Format(
-    name="transcribe", title="Amazon Transcribe (streaming)", read=read, write=write, query=query, one_call=True
+    name="transcribe",
+    title="Amazon Transcribe (streaming)",
+    read=read,
+    write=write,
+    query=channels_query,
+    one_call=True,
 )

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from detector.adapters.frame import Envelope, Format, Telling, role
+from detector.adapters.frame import Envelope, Format, Telling, call_query, role
 from detector.adapters.heard import Heard, Over, Said, Unknown
 from detector.adapters.reading import MASK, dump, flag, load_object, needed, number, obj, text
 from detector.events import CallEnded, CallEvent, Segment
@@ -78,16 +78,11 @@ def write(event: CallEvent, telling: Telling) -> list[bytes]:
             return []
 
 
-def query(telling: Telling) -> dict[str, str]:
-    """What the address of a stream says."""
-    return {"call_id": telling.call_id, "language": telling.language}
-
-
 FORMAT: Final = Format(
     name="transcribe_analytics",
     title="Amazon Transcribe Call Analytics (streaming)",
     read=read,
     write=write,
-    query=query,
+    query=call_query,
     one_call=True,
 )

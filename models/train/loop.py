@@ -9,7 +9,7 @@ import random
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -214,8 +214,3 @@ def _restore(folder: Path, optimiser: MasterAdam) -> tuple[int, int]:
     optimiser.restore(stored["optimiser"])
     _LOG.info("going on after epoch %d", stored["epoch"])
     return int(stored["epoch"]), int(stored["step"])
-
-
-def schedule_record(schedule: Schedule) -> dict[str, Any]:
-    """The schedule as it goes into the manifest."""
-    return asdict(schedule)

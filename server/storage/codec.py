@@ -34,6 +34,7 @@ from detector.events import (
     TimerFired,
 )
 from detector.scoring import ScoreResult, Unscored
+from server.storage.port import Row, Stored
 
 
 class Tombstone(msgspec.Struct, frozen=True):
@@ -94,3 +95,18 @@ def decode(kind: str, payload: bytes) -> Any:
         msgspec.ValidationError: the payload is not of that kind.
     """
     return _DECODERS[kind].decode(payload)
+
+
+def stored(
+    tenant: str, instance: str, position: int, *, kind: str, utc_ms: int, seq: int | None, payload: bytes
+) -> Stored:
+    """A row as a table holds it, read back.
+
+    Raises:
+        KeyError: unknown kind.
+        msgspec.ValidationError: the payload is not of that kind.
+    """
+    value = decode(kind, payload)
+    return Stored(
+        position=position, row=Row(tenant=tenant, instance=instance, kind=kind, utc_ms=utc_ms, seq=seq, value=value)
+    )

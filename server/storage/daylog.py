@@ -146,16 +146,14 @@ class DayLog:
                         (instance, tenant, floor),
                     )
                     rows = [
-                        Stored(
-                            position=position_of(day, row_id),
-                            row=Row(
-                                tenant=tenant,
-                                instance=instance,
-                                kind=kind,
-                                utc_ms=utc_ms,
-                                seq=seq,
-                                value=codec.decode(kind, payload),
-                            ),
+                        codec.stored(
+                            tenant,
+                            instance,
+                            position_of(day, row_id),
+                            kind=kind,
+                            utc_ms=utc_ms,
+                            seq=seq,
+                            payload=payload,
                         )
                         for row_id, kind, utc_ms, seq, payload in found
                     ]

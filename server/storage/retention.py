@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from detector.alerts import Alert, AlertEvent
 from server.storage import codec
-from server.storage.port import Row, Stored
+from server.storage.port import Stored
 from server.storage.tables import ALERT_EVENTS, ALERTS, CALLS, FLAGS, SNAPSHOTS
 
 CHUNK: Final = 200
@@ -110,17 +110,7 @@ class Holds:
         finally:
             connection.close()
         return [
-            Stored(
-                position=position,
-                row=Row(
-                    tenant=tenant,
-                    instance=instance,
-                    kind=kind,
-                    utc_ms=utc_ms,
-                    seq=seq,
-                    value=codec.decode(kind, payload),
-                ),
-            )
+            codec.stored(tenant, instance, position, kind=kind, utc_ms=utc_ms, seq=seq, payload=payload)
             for position, kind, utc_ms, seq, payload in found
         ]
 
