@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
-import logging
-import os
 import re
 import sys
 from collections.abc import Callable
@@ -27,6 +25,7 @@ from server.cli_pull import pull
 from server.cli_replay import replay, tune
 from server.cli_report import report
 from server.errors import SetupError
+from server.logs import set_up
 from server.settings import Settings, check_exposure, load_settings
 
 _TRAINING = {
@@ -67,9 +66,7 @@ class _Commands(click.Group):
 @click.version_option(package_name="mamori")
 def main() -> None:
     """Mamori listens to contact-centre calls and alerts a supervisor when an operator is being harassed."""
-    logging.basicConfig(
-        level=os.environ.get("MAMORI_LOG_LEVEL", "WARNING"), format="%(asctime)s %(levelname)s %(name)s %(message)s"
-    )
+    set_up("warning", "text")
 
 
 def _settings(config: Path | None, **overrides: Any) -> Settings:
@@ -121,6 +118,7 @@ def run_server(settings: Settings, *, announce: Callable[[int], None] | None = N
     """
     from server.app import create_app
 
+    set_up(settings.log_level, settings.log_format)
     try:
         app = create_app(settings)
     except SetupError as error:
@@ -133,6 +131,7 @@ def run_server(settings: Settings, *, announce: Callable[[int], None] | None = N
         ws="websockets-sansio",
         ws_max_size=settings.max_frame_bytes,
         ws_per_message_deflate=False,
+        log_config=None,
         log_level="warning",
         access_log=False,
         timeout_graceful_shutdown=8,

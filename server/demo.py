@@ -139,4 +139,7 @@ def run_demo(*, port: int, speed: float, once: bool, data_dir: Path | None, form
                 signal.raise_signal(signal.SIGINT)
 
         with contextlib.suppress(KeyboardInterrupt):
-            run_server(load_settings(None, {"port": port, "data_dir": folder, **secrets_}), announce=announce)
+            run_server(
+                load_settings(None, {"log_level": "warning", "port": port, "data_dir": folder, **secrets_}),
+                announce=announce,
+            )

@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from server.delivery.config import SenderConfig, SenderName
 from server.errors import SetupError
 from server.links import check_template
+from server.logs import LogFormat, LogLevel
 from server.redaction import compile_patterns
 from server.routing import RoutingTable
 
@@ -116,6 +117,10 @@ class Settings(BaseSettings):
     )
     break_after_minutes: int = Field(30, ge=1, description="The same in minutes of talk on such calls.")
     loud_window_s: float = Field(600, gt=0, description="Seconds over which loud alerts are counted.")
+    log_level: LogLevel = Field(
+        "info", description="Least grave log line on standard error; info has one line for every call that ended."
+    )
+    log_format: LogFormat = Field("text", description="Form of the log: text for people, json for collectors.")
     nats: str | None = Field(None, description="NATS address; reserved for the cluster engine.")
     database: str | None = Field(None, description="PostgreSQL address; reserved for the cluster engine.")
 
