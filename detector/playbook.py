@@ -15,6 +15,7 @@ from typing import Any, Final
 from detector.alerts import Guideline, Kind, Phrase, Suggestion
 from detector.labels import HARASSMENT_LABELS, STEPS, Level
 from detector.procedure import next_step
+from detector.toml_lines import line_of
 
 _SUPERVISOR: Final = (
     *(level.value for level in Level if level is not Level.NONE),
@@ -28,10 +29,32 @@ _OPERATOR: Final = (*STEPS, "repetition", "overlong", "help", "caller_at_risk")
 _LEVELS: Final = tuple(level.value for level in Level if level is not Level.NONE)
 _TOPICS: Final = (*HARASSMENT_LABELS, "repetition", "overlong")
 _GUIDELINES: Final = (*HARASSMENT_LABELS, "repetition", "overlong", "help", "caller_at_risk", "distress")
+_SECTIONS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "guideline": _GUIDELINES,
+        "law": _TOPICS,
+        "supervisor": _SUPERVISOR,
+        "operator": _OPERATOR,
+        "situation": _TOPICS,
+        "phrase": _TOPICS,
+    }
+)
 
 
 class PlaybookError(ValueError):
-    """A playbook lacks something or has a value of the wrong kind; the message names the entry."""
+    """A playbook lacks something or has a value of the wrong kind.
+
+    Args:
+        message: what was expected.
+        key: dotted path of the entry.
+        line: its line, from 1, else that of the table it belongs to; 0 when the file has neither.
+    """
+
+    def __init__(self, message: str, *, key: str = "", line: int = 0) -> None:
+        where = f"line {line}: " if line else ""
+        super().__init__(f"{where}{key + ': ' if key else ''}{message}")
+        self.key = key
+        self.line = line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,56 +137,107 @@ def parse_playbook(text: str) -> Playbook:
     """Reads a playbook file.
 
     Raises:
-        PlaybookError: not TOML, or an entry is missing or not of the right kind.
+        PlaybookError: the first of what `check_playbook` finds.
     """
+    found, mistakes = check_playbook(text)
+    if mistakes:
+        raise mistakes[0]
+    return found
+
+
+def check_playbook(text: str) -> tuple[Playbook, list[PlaybookError]]:
+    """Reads a playbook file and finds everything that is wrong with it.
+
+    Returns:
+        The playbook, with gaps where entries are wrong; and the mistakes in the order of their lines: not TOML, an entry
+        that is missing, unknown or not of the right kind.
+    """
+    reader = _Reader(text)
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise PlaybookError(f"not TOML: {error}") from None
+        reader.wrong((), f"not TOML: {error}")
+        data = {}
+    else:
+        reader.known(data)
     version = data.get("version")
-    if not isinstance(version, str) or not version:
-        raise PlaybookError("version: expected a text")
-    return Playbook(
-        version=version,
-        guidelines=MappingProxyType(
-            {key: Guideline(**_texts(data, "guideline", key, ("id", "ja", "en"))) for key in _GUIDELINES}
-        ),
-        law=MappingProxyType({key: tuple(map(str, items)) for key, items in _table(data, "law").items()}),
-        supervisor=MappingProxyType(
-            {key: Phrase(**_texts(data, "supervisor", key, ("ja", "en"))) for key in _SUPERVISOR}
-        ),
-        operator=MappingProxyType({key: Phrase(**_texts(data, "operator", key, ("ja", "en"))) for key in _OPERATOR}),
-        situations=_by_topic(data, "situation", _LEVELS),
-        phrases=_by_topic(data, "phrase", STEPS),
+    if data and (not isinstance(version, str) or not version.strip()):
+        reader.wrong(("version",), "expected a text that is not empty")
+    guidelines = {key: reader.texts(data, ("guideline", key), ("id", "ja", "en")) for key in _GUIDELINES}
+    supervisor = {key: reader.texts(data, ("supervisor", key), ("ja", "en")) for key in _SUPERVISOR}
+    operator = {key: reader.texts(data, ("operator", key), ("ja", "en")) for key in _OPERATOR}
+    playbook = Playbook(
+        version=str(version),
+        guidelines=MappingProxyType({key: Guideline(**words) for key, words in guidelines.items() if words}),
+        law=MappingProxyType(reader.law(data)),
+        supervisor=MappingProxyType({key: Phrase(**words) for key, words in supervisor.items() if words}),
+        operator=MappingProxyType({key: Phrase(**words) for key, words in operator.items() if words}),
+        situations=reader.by_topic(data, "situation", _LEVELS),
+        phrases=reader.by_topic(data, "phrase", STEPS),
     )
+    return playbook, sorted(reader.mistakes, key=lambda mistake: mistake.line)
 
 
-def _by_topic(data: Mapping[str, Any], section: str, keys: Sequence[str]) -> Mapping[tuple[str, str], Phrase]:
-    """Words by label or signal and by level or step; whatever is left out falls back to the general words."""
-    found: dict[tuple[str, str], Phrase] = {}
-    for topic, table in data.get(section, {}).items():
-        if topic not in _TOPICS or not isinstance(table, dict):
-            raise PlaybookError(f"{section}.{topic}: expected a table under one of {', '.join(_TOPICS)}")
-        for key in table:
-            if key not in keys:
-                raise PlaybookError(f"{section}.{topic}.{key}: expected one of {', '.join(keys)}")
-            texts = _texts({"in": table}, "in", key, ("ja", "en"), named=f"{section}.{topic}")
-            found[topic, key] = Phrase(**texts)
-    return MappingProxyType(found)
+class _Reader:
+    """Reads the parts of a playbook and notes what is wrong."""
 
+    def __init__(self, text: str) -> None:
+        self.mistakes: list[PlaybookError] = []
+        self._lines = text.splitlines()
 
-def _table(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    table = data.get(name)
-    if not isinstance(table, dict):
-        raise PlaybookError(f"{name}: expected a table")
-    return table
+    def wrong(self, path: tuple[str, ...], message: str) -> None:
+        self.mistakes.append(PlaybookError(message, key=".".join(path), line=line_of(self._lines, path)))
 
+    def known(self, data: Mapping[str, Any]) -> None:
+        """A section or an entry that nothing would ever read is a slip of the pen."""
+        for section, table in data.items():
+            if section not in {"version", *_SECTIONS}:
+                self.wrong((section,), f"unknown; known: {', '.join(_SECTIONS)}")
+            elif section != "version" and not isinstance(table, dict):
+                self.wrong((section,), "expected a table")
+            elif section in {"guideline", "supervisor", "operator", "law"}:
+                for key in table:
+                    if key not in _SECTIONS[section]:
+                        self.wrong((section, key), f"unknown; known: {', '.join(_SECTIONS[section])}")
 
-def _texts(data: Mapping[str, Any], section: str, key: str, names: Sequence[str], *, named: str = "") -> dict[str, str]:
-    entry = _table(data, section).get(key)
-    if not isinstance(entry, dict):
-        raise PlaybookError(f"{named or section}.{key}: missing")
-    for name in names:
-        if not isinstance(entry.get(name), str) or not entry[name].strip():
-            raise PlaybookError(f"{named or section}.{key}.{name}: expected a text that is not empty")
-    return {name: entry[name] for name in names}
+    def law(self, data: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+        table = data.get("law")
+        found = {}
+        for key, items in (table if isinstance(table, dict) else {}).items():
+            if isinstance(items, list) and all(isinstance(item, str) and item.strip() for item in items):
+                found[key] = tuple(items)
+            else:
+                self.wrong(("law", key), "expected a list of texts")
+        if not isinstance(table, dict) and data:
+            self.wrong(("law",), "expected a table")
+        return found
+
+    def by_topic(self, data: Mapping[str, Any], section: str, keys: Sequence[str]) -> Mapping[tuple[str, str], Phrase]:
+        """Words by label or signal and by level or step; whatever is left out falls back to the general words."""
+        found: dict[tuple[str, str], Phrase] = {}
+        tables = data.get(section, {})
+        for topic, table in (tables if isinstance(tables, dict) else {}).items():
+            if topic not in _TOPICS or not isinstance(table, dict):
+                self.wrong((section, topic), f"expected a table under one of {', '.join(_TOPICS)}")
+                continue
+            for key in table:
+                if key not in keys:
+                    self.wrong((section, topic, key), f"expected one of {', '.join(keys)}")
+                elif words := self.texts(data, (section, topic, key), ("ja", "en")):
+                    found[topic, key] = Phrase(**words)
+        return MappingProxyType(found)
+
+    def texts(self, data: Mapping[str, Any], path: tuple[str, ...], names: Sequence[str]) -> dict[str, str]:
+        """The texts of one entry, or nothing where one of them is wrong."""
+        if not data:
+            return {}
+        entry: Any = data
+        for part in path:
+            entry = entry.get(part) if isinstance(entry, dict) else None
+        if not isinstance(entry, dict):
+            self.wrong(path, "missing")
+            return {}
+        bad = [name for name in names if not isinstance(entry.get(name), str) or not entry[name].strip()]
+        for name in bad:
+            self.wrong((*path, name), "expected a text that is not empty")
+        return {} if bad else {name: entry[name] for name in names}

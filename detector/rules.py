@@ -10,13 +10,14 @@ import difflib
 import math
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, is_dataclass, replace
 from importlib import resources
 from types import MappingProxyType
 from typing import Any, Final, get_type_hints
 
 from detector.labels import HARASSMENT_LABELS, Level
+from detector.toml_lines import line_of
 
 MAX_RULES_CHARS = 200_000
 """Size of a rules file that is still read."""
@@ -225,7 +226,7 @@ class _Reader:
         return replace(base, queues=MappingProxyType(own))
 
     def _wrong(self, path: tuple[str, ...], message: str) -> None:
-        self.mistakes.append(RulesError(message, key=".".join(path), line=_line_of(self._lines, path)))
+        self.mistakes.append(RulesError(message, key=".".join(path), line=line_of(self._lines, path)))
 
     def _build(self, table: dict[str, Any], base: Any, path: tuple[str, ...]) -> Any:
         hints = get_type_hints(type(base))
@@ -340,26 +341,3 @@ class _Reader:
             self._wrong((*path, "abuse", "unclear_half_life_s"), "expected a number above 0")
         if abuse.unclear_weight > abuse.unclear_count:
             self._wrong((*path, "abuse", "unclear_weight"), "expected at most unclear_count: fewer would never do")
-
-
-def _line_of(lines: Sequence[str], path: tuple[str, ...]) -> int:
-    """The line, from 1, that a field stands on, else that of the table it belongs to; 0 when neither is written."""
-    table: tuple[str, ...] = ()
-    fallback, depth = 0, 0
-    for number, line in enumerate(lines, 1):
-        header = re.match(r"\s*\[\[?([^\[\]]+)\]\]?", line)
-        if header:
-            table = tuple(part.strip().strip("\"'") for part in header[1].split("."))
-            if table == path:
-                return number
-        else:
-            key = re.match(r"\s*([\w.\"'-]+)\s*=", line)
-            here = (*table, *(part.strip("\"'") for part in key[1].split("."))) if key else ()
-            if key and here == path:
-                return number
-            if key and here and path[: len(here)] == here and len(here) > depth:
-                fallback, depth = number, len(here)
-            continue
-        if path[: len(table)] == table and len(table) > depth:
-            fallback, depth = number, len(table)
-    return fallback

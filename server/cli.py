@@ -7,7 +7,7 @@ import importlib
 import json
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import click
 import uvicorn
 
 from detector.adapters.mapping import MappingError, parse_mapping
-from detector.playbook import PlaybookError, parse_playbook
+from detector.playbook import check_playbook
 from detector.rules import Rules, check_rules
 from server.cli_access import DATA_DIR, open_state, record, token, user
 from server.cli_delivery import delivery
@@ -208,17 +208,15 @@ def config_group() -> None:
 @config_group.command("check")
 @click.argument("file", type=click.Path(path_type=Path))
 def config_check(file: Path) -> None:
-    """Checks a rules, playbook, mapping or settings file; every mistake in rules is named with its line."""
+    """Checks a rules, playbook, mapping or settings file; every mistake in rules and playbooks is named with its line."""
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise click.ClickException(f"{file}: {error}") from None
     heads = {match[1] for match in re.finditer(r"^\s*\[+\s*(\w+)", text, re.MULTILINE)}
     if heads & {"guideline", "supervisor", "operator"}:
-        try:
-            playbook = parse_playbook(text)
-        except PlaybookError as error:
-            raise click.ClickException(f"{file}: {error}") from None
+        playbook, wrong = check_playbook(text)
+        _tell_mistakes(file, wrong)
         click.echo(f"{file}: playbook {playbook.version}: good")
         return
     if "message" in heads:
@@ -230,12 +228,7 @@ def config_check(file: Path) -> None:
         return
     if heads & {item.name for item in fields(Rules)} or re.search(r"^\s*version\s*=", text, re.MULTILINE):
         rules, mistakes = check_rules(text)
-        for mistake in mistakes:
-            click.echo(f"{file}: {mistake}", err=True)
-        if mistakes:
-            raise click.ClickException(
-                f"{file}: {len(mistakes)} mistakes" if len(mistakes) > 1 else f"{file}: 1 mistake"
-            )
+        _tell_mistakes(file, mistakes)
         click.echo(f"{file}: rules {rules.version}, {len(rules.queues)} queues of their own: good")
         return
     try:
@@ -243,6 +236,21 @@ def config_check(file: Path) -> None:
     except SetupError as error:
         raise click.ClickException(str(error)) from None
     click.echo(f"{file}: settings: good")
+
+
+def _tell_mistakes(file: Path, mistakes: Sequence[ValueError]) -> None:
+    for mistake in mistakes:
+        click.echo(f"{file}: {mistake}", err=True)
+    if mistakes:
+        raise click.ClickException(f"{file}: {len(mistakes)} mistakes" if len(mistakes) > 1 else f"{file}: 1 mistake")
+
+
+@config_group.command("schema")
+def config_schema() -> None:
+    """Prints the JSON Schema of a rules file, for editors that complete and check TOML."""
+    from detector.rules_schema import rules_schema
+
+    click.echo(json.dumps(rules_schema(), indent=2))
 
 
 @config_group.command("show")

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import tomllib
 from importlib import resources
 
+import jsonschema_rs
 import pytest
 
 from detector.alerts import Kind
 from detector.labels import HARASSMENT_LABELS, STEPS, Level
-from detector.playbook import PlaybookError, default_playbook, parse_playbook
+from detector.playbook import PlaybookError, check_playbook, default_playbook, parse_playbook
 from detector.procedure import act_of
 from detector.rules import Rules, RulesError, check_rules, default_rules, parse_rules
+from detector.rules_schema import rules_schema
 
 
 def test_the_bundled_file_says_what_the_code_defaults_to():
@@ -118,3 +121,46 @@ def test_the_playbook_is_complete_and_a_hole_is_named():
     assert default_playbook().version
     with pytest.raises(PlaybookError, match=r"guideline\.verbal_abuse"):
         parse_playbook('version = "x"\n[guideline]\n[law]\n[supervisor]\n[operator]\n')
+
+
+def test_every_mistake_in_a_playbook_is_named_with_its_line():
+    text = resources.files("detector").joinpath("playbook.toml").read_text(encoding="utf-8")
+    lines = text.splitlines()
+    place = lines.index("[guideline.threat]") + 2
+    lines[place] = "ja = 3"
+    lines += ["[guidelines.threat]", 'ja = "x"', "[operator.shout]", 'ja = "x"', 'en = "x"']
+    _, mistakes = check_playbook("\n".join(lines))
+    assert [(item.line, item.key) for item in mistakes] == [
+        (place + 1, "guideline.threat.ja"),
+        (len(lines) - 4, "guidelines"),
+        (len(lines) - 2, "operator.shout"),
+    ]
+
+
+def test_the_schema_takes_what_the_reader_takes():
+    schema = jsonschema_rs.Draft202012Validator(rules_schema())
+    for text in (
+        resources.files("detector").joinpath("rules.toml").read_text(encoding="utf-8"),
+        '[queues.vip.overlong]\nnotice_min = 25\n[[combine]]\nwhen = { overlong = "notice" }\nraises = "abuse"\nto = "warning"\n',
+    ):
+        assert list(schema.iter_errors(tomllib.loads(text))) == []
+        assert check_rules(text)[1] == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "version = 5",
+        "[abuse]\nclear = 1",
+        '[abuse.levels]\nthreat = "loud"',
+        '[abuse.levels]\nrudeness = "notice"',
+        '[[combine]]\nwhen = { distress = "notice" }\nraises = "abuse"\nto = "warning"',
+        "[repetition]\nnotice = 1.5",
+        "[queues.a.abuse]\nclear_score = -1",
+        '[queues.a]\nversion = "x"',
+        '[partials]\nlabels = ["fun"]',
+    ],
+)
+def test_the_schema_refuses_what_the_reader_refuses(text):
+    assert not jsonschema_rs.Draft202012Validator(rules_schema()).is_valid(tomllib.loads(text))
+    assert check_rules(text)[1]
