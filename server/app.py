@@ -54,6 +54,7 @@ from server.runtime import Limits, Runtime
 from server.settings import Settings
 from server.shadow import Shadow
 from server.sockets import Receive, Scope, Send, headers_of
+from server.storage.attention import AttentionStore
 from server.storage.embedded import EmbeddedLog
 from server.vendorposts import VendorPosts
 from server.vendors import Vendors
@@ -295,12 +296,14 @@ def create_app(settings: Settings, *, scorer: Scorer | None = None, log: Embedde
         window_s=settings.loud_window_s,
         monotonic=runtime.clock.monotonic,
     )
+    budgets = AttentionStore(log.state.engine, window_s=settings.loud_window_s, utc_ms=runtime.utc_ms)
 
     delivery = make_delivery(settings, log, runtime)
     retention = Retention(log, runtime.clock, keep_days=settings.keep_days, keep_record_days=settings.keep_record_days)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        await budgets.start(attentions)
         await runtime.start()
         warn_unrouted(
             settings.routing, [*log.state.queues(), *((DEFAULT_TENANT, name) for name in rulebook.current.queues)]
@@ -311,6 +314,7 @@ def create_app(settings: Settings, *, scorer: Scorer | None = None, log: Embedde
         await retention.stop()
         await delivery.stop()
         await runtime.stop()
+        await budgets.stop()
         engine.close()
         log.close()
 

@@ -8,7 +8,7 @@ the tier that it waits for; once no tier is left, for everybody. All windows of 
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -43,6 +43,32 @@ class Attention:
         return {"loud": self.loud, "reason": self.reason, "muted": self.muted}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """A decision that counts against a person's budget, or that the budget made.
+
+    Args:
+        tenant, name: whose budget.
+        cursor, alert_id: of the alert event.
+        loud: whether it was heard; else the budget muted it.
+        muted: alerts muted in the window as of this decision, this one included.
+        age_s: seconds since it was made; 0 when it is made now.
+    """
+
+    tenant: str
+    name: str
+    cursor: int
+    alert_id: str
+    loud: bool
+    muted: int
+    age_s: float = 0.0
+
+    @property
+    def attention(self) -> Attention:
+        """What the person was told."""
+        return Attention(loud=self.loud, reason="new" if self.loud else "budget", muted=self.muted)
+
+
 @dataclass(slots=True, kw_only=True)
 class _Person:
     loud_at_s: deque[float] = field(default_factory=deque)
@@ -51,16 +77,26 @@ class _Person:
 
 
 class Attentions:
-    """The budgets of all people of one process; they begin full after a restart.
+    """The budgets of all people of one process; `AttentionStore` carries them over a restart.
 
     Args:
         routing: whose turn an alert is.
         loud: loud alerts below `escalate` that one person gets within the window.
         window_s: seconds.
         monotonic: seconds.
+        spent: hears of every decision that counts against a budget, or that a budget made.
     """
 
-    def __init__(self, routing: RoutingTable, *, loud: int, window_s: float, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        routing: RoutingTable,
+        *,
+        loud: int,
+        window_s: float,
+        monotonic: Callable[[], float],
+        spent: Callable[[Spent], None] = lambda _: None,
+    ) -> None:
+        self.spent = spent
         self._routing = routing
         self._loud = loud
         self._window_s = window_s
@@ -76,16 +112,35 @@ class Attentions:
         self._expire(person)
         reason = self._reason(tenant, name, event)
         if reason == "new" and event.alert.level < Level.ESCALATE:
-            if len(person.loud_at_s) >= self._loud:
-                reason = "budget"
-                person.muted.append((self._monotonic(), event.alert.alert_id))
-            else:
-                person.loud_at_s.append(self._monotonic())
+            loud = len(person.loud_at_s) < self._loud
+            muted = min(MAX_MUTED, len(person.muted) + (not loud))
+            item = Spent(tenant=tenant, name=name, cursor=cursor, alert_id=event.alert.alert_id, loud=loud, muted=muted)
+            self._count(person, item)
+            self.spent(item)
+            return item.attention
         decided = Attention(loud=reason == "new", reason=reason, muted=len(person.muted))
+        self._remember(person, cursor, decided)
+        return decided
+
+    def restore(self, spent: Iterable[Spent]) -> None:
+        """Takes up decisions of before a restart, oldest first; those older than the window have no effect."""
+        for item in spent:
+            if item.age_s < self._window_s:
+                self._count(self._person(item.tenant, item.name), item)
+
+    def _count(self, person: _Person, item: Spent) -> None:
+        at_s = self._monotonic() - item.age_s
+        if item.loud:
+            person.loud_at_s.append(at_s)
+        else:
+            person.muted.append((at_s, item.alert_id))
+        self._remember(person, item.cursor, item.attention)
+
+    @staticmethod
+    def _remember(person: _Person, cursor: int, decided: Attention) -> None:
         person.decided[cursor] = decided
         if len(person.decided) > MAX_REMEMBERED:
             person.decided.popitem(last=False)
-        return decided
 
     def state(self, tenant: str, name: str) -> dict[str, Any]:
         """What a person's budget looks like now, and which alerts it muted."""

@@ -226,3 +226,17 @@ OUTBOX: Final = sa.Table(
     sa.Index("outbox_by_time", "state", "created_ms"),
     sqlite_autoincrement=True,
 )
+
+ATTENTION: Final = sa.Table(
+    "attention",
+    METADATA,
+    sa.Column("tenant", sa.String(64), primary_key=True),
+    sa.Column("name", sa.String(256), primary_key=True),
+    sa.Column("cursor", sa.BigInteger, primary_key=True),
+    sa.Column("utc_ms", sa.BigInteger, nullable=False),
+    sa.Column("alert_id", sa.String(64), nullable=False),
+    sa.Column("loud", sa.Boolean, nullable=False),
+    sa.Column("muted", sa.Integer, nullable=False),
+    sa.Index("attention_by_time", "utc_ms"),
+)
+"""What was loud for whom, and what their budget muted, within the running window."""

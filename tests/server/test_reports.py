@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
+import sqlalchemy as sa
 from click.testing import CliRunner
 
 from server.auth import Role, Tokens
@@ -97,13 +98,9 @@ def many(tmp_path_factory):
     return fill(folder, alerts, calls), alerts, calls
 
 
-def test_a_hundred_thousand_alerts_are_counted_right_in_under_a_second(many):
+def test_a_hundred_thousand_alerts_are_counted_right(many):
     engine, alerts, calls = many
-    took = []
-    for _ in range(2):
-        begun = time.perf_counter()
-        report = prevalence(engine, "default", window())
-        took.append(time.perf_counter() - begun)
+    report = prevalence(engine, "default", window())
     kept = [
         row for row in alerts
         if row["tenant"] == "default" and row["state"] != "retracted" and NOW - 30 * DAY <= row["raised_ms"] < NOW
@@ -114,7 +111,6 @@ def test_a_hundred_thousand_alerts_are_counted_right_in_under_a_second(many):
     grave = [row for row in talked if row["level"] in LEVELS[1:]]
     resolved = [row for row in kept if row["outcome"]]
     waits = sorted(row["acknowledged_ms"] - row["raised_ms"] for row in kept if row["acknowledged_ms"] is not None)
-    assert min(took) < 1, took
     assert report["alerts"] == len(kept)
     assert report["by_day"] == Counter(moment.date().isoformat() for moment in local)
     assert report["by_hour"] == Counter(f"{moment:%H}" for moment in local)
@@ -132,6 +128,32 @@ def test_a_hundred_thousand_alerts_are_counted_right_in_under_a_second(many):
     queue = [row for row in kept if row["queue"] == "q3"]
     assert report["queues"]["q3"]["alerts"] == len(queue)
     assert sum(day["calls"] for day in report["days"].values()) == len(talked)
+
+
+@pytest.mark.parametrize("queues", [None, frozenset({"q1", "q2"})])
+def test_no_row_of_a_table_is_read_to_count(many, queues):
+    """What makes it quick whatever the machine does: `python -m benchmarks.reports` says how quick."""
+    engine, _, _ = many
+    asked = []
+
+    def note(_connection, _cursor, statement, parameters, *_):
+        asked.append((statement, parameters))
+
+    sa.event.listen(engine, "before_cursor_execute", note)
+    try:
+        prevalence(engine, "default", window(queues=queues))
+    finally:
+        sa.event.remove(engine, "before_cursor_execute", note)
+    assert len(asked) == 5
+    with engine.connect() as connection:
+        for statement, parameters in asked:
+            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all()
+            read = [row.detail for row in plan if row.detail.startswith(("SCAN", "SEARCH"))]
+            assert [detail.split(" (")[0] for detail in read] in (
+                ["SEARCH alerts USING COVERING INDEX alerts_reported"],
+                ["SEARCH calls USING COVERING INDEX calls_reported"],
+            ), read
+            assert all("tenant=?" in detail and "_ms>?" in detail for detail in read)
 
 
 def test_queues_narrow_all_of_it(many):
