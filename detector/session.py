@@ -59,6 +59,7 @@ from detector.transcript import Unit
 
 SCORED_LANGUAGES: Final = frozenset({"ja", "en"})
 PARTIAL_URGENCY: Final = 8
+GRAVE_URGENCY: Final = 7
 _WARNINGLIKE: Final = re.compile(
     r"控え|やめ|止め|終了|切ら|切り|警告|最後|最終|落ち着|冷静|暴言|これ以上|対応.{0,8}(かね|でき)|続く|"
     r"language|tone|shout|yell|swear|curs|insult|warn|end th|ending th|hang|disconnect|terminat|continue|calm|respect|"
@@ -294,9 +295,15 @@ class CallSession:
                     language=unit.language,
                     speaker=Speaker.AGENT if unit.speaker is Speaker.AGENT else Speaker.CUSTOMER,
                     context=unit.context,
-                    urgency=min(7, 3 + self.state.book.level.rank),
+                    urgency=self._urgency(unit),
                 )
             )
+
+    def _urgency(self, unit: Unit) -> int:
+        """Words that may be grave go first; the rest by how high the call stands already."""
+        if unit.speaker is not Speaker.AGENT and self._gate(unit.text, unit.language):
+            return GRAVE_URGENCY
+        return min(GRAVE_URGENCY - 1, 3 + self.state.book.level.rank)
 
     def _partial(self, segment: Segment, out: list[Output]) -> None:
         state = self.state

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from detector.scoring import Scorer
+from models.cascade import CascadeScorer
 from models.errors import ModelFilesError
 from models.lexicon_scorer import LexiconScorer
 from models.supported_scorer import SupportedScorer
@@ -48,7 +49,7 @@ def _packed(folder: Path) -> Scorer:
         return SupportedScorer(TorchScorer(folder))
     from models.onnx_scorer import OnnxScorer  # noqa: PLC0415 - not needed for the lexicon
 
-    return SupportedScorer(OnnxScorer(folder))
+    return SupportedScorer(CascadeScorer(OnnxScorer(folder)))
 
 
 def _foreign(model: str) -> Scorer:

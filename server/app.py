@@ -65,6 +65,8 @@ EMBEDDED_PAGE: Final = "/operator.html"
 VENDOR_FEED: Final = "/v1/ingest?format"
 """Not a path: the ingest endpoint for messages in a vendor's own format."""
 Endpoint = Callable[[Scope, Receive, Send], Awaitable[None]]
+SCORING_NICE: Final = 5
+"""The model takes whole cores; the event loop needs a short turn at once. Five steps are a third of the weight (Linux)."""
 _ANY_ADDRESS: Final = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
 
 
@@ -258,7 +260,9 @@ def create_app(settings: Settings, *, scorer: Scorer | None = None, log: Embedde
     rulebook, playbook = open_rulebook(settings.data_dir, settings.rules), read_playbook(settings.playbook)
     key = house_key(settings.data_dir, "caller")
     log = log if log is not None else EmbeddedLog(settings.data_dir)
-    engine = Engine(scorer if scorer is not None else load_scorer(settings.model), workers=settings.score_workers)
+    engine = Engine(
+        scorer if scorer is not None else load_scorer(settings.model), workers=settings.score_workers, nice=SCORING_NICE
+    )
     hub = Hub()
     runtime = Runtime(
         log=log,

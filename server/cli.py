@@ -7,6 +7,7 @@ import importlib
 import json
 import re
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -25,6 +26,7 @@ from server.cli_pull import pull
 from server.cli_replay import replay, tune
 from server.cli_report import report
 from server.errors import SetupError
+from server.heap import Heap
 from server.logs import set_up
 from server.settings import Settings, check_exposure, load_settings
 
@@ -35,6 +37,9 @@ _TRAINING = {
 }
 
 
+SWITCH_S = 0.0005
+"""Seconds after which a thread that holds the interpreter lock gives way to one that waits (Python's own: 5 ms): the writer
+of the log and the model's threads need it for moments, many times a second, and each of them is waited for."""
 _HOME = {"evaluate": "server.evaluation"}
 
 
@@ -143,6 +148,8 @@ def run_server(settings: Settings, *, announce: Callable[[int], None] | None = N
     )
     server = uvicorn.Server(config)
 
+    sys.setswitchinterval(SWITCH_S)
+
     async def run() -> None:
         task = asyncio.create_task(server.serve())
         while not server.started and not task.done():  # uvicorn tells it by this flag alone
@@ -153,7 +160,9 @@ def run_server(settings: Settings, *, announce: Callable[[int], None] | None = N
             click.echo(f"mamori: ready on {scheme}://{settings.host}:{port}/", err=True)
             if announce is not None:
                 announce(port)
+        heap = asyncio.create_task(Heap(lambda: len(app.runtime.calls), time.monotonic).run())
         await task
+        heap.cancel()
 
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(run())

@@ -57,6 +57,11 @@ _TOKENS: Final = {
     ),
 }
 _GAP: Final = re.compile(_SEPARATORS)
+_SOME_DIGITS: Final = {
+    "ja": re.compile(rf"[{MASK}〇零一二三四五六七八九]|(?:{_any(_JAPANESE)}){_SEPARATORS}(?:{_any(_JAPANESE)})"),
+    "en": re.compile(rf"{MASK}|\b(?:{_any(_TEENS | _TENS | _UNITS)}|double|triple)\b", re.IGNORECASE),
+}
+"""Beside figures. Most talk has no digits: then nothing else needs to be looked for. One word alone (「に」) is no digit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +75,7 @@ class Token:
 
 def fold_digits(text: str) -> str:
     """The text with digits of every width and script as ASCII digits; its length stays."""
-    if text.isascii():
+    if text.isascii() or not any(map(str.isdigit, text)):
         return text
     return "".join(_ascii(char) for char in text)
 
@@ -80,6 +85,11 @@ def _ascii(char: str) -> str:
         return char
     value = unicodedata.digit(char, None)
     return str(value) if value is not None else char
+
+
+def has_digits(text: str, language: str) -> bool:
+    """Whether a text may hold digits that were read out: a figure, a numeral, or words for digits in a row."""
+    return any(map(str.isdigit, text)) or _SOME_DIGITS["ja" if language == "ja" else "en"].search(text) is not None
 
 
 def runs_of(text: str, language: str) -> list[list[Token]]:
@@ -146,6 +156,8 @@ def is_phone(digits: str, region: str) -> bool:
 
 def mask_numbers(text: str, language: str) -> str:
     """Puts a placeholder in the place of every card, individual and phone number."""
+    if not has_digits(text, language):
+        return text
     found: list[tuple[int, int, str]] = []
     for run in runs_of(text, language):
         found += _numbers_in(run, "JP" if language == "ja" else "US")

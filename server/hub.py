@@ -14,7 +14,8 @@ from typing import Any, Final
 from detector.alerts import AlertEvent
 
 MAX_BACKLOG: Final = 2_000
-"""Messages that wait for one subscriber; at more it is cut off and resumes by cursor."""
+"""Messages that wait for one subscriber; at more it is cut off and resumes by cursor. Statuses do not count: of each call
+the newest alone waits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +57,7 @@ class Subscription:
         self.watched: set[str] = set()
         self.overflowed = False
         self._backlog: deque[Published] = deque()
+        self._statuses: dict[str, Published] = {}
         self._ready = asyncio.Event()
 
     def wants(self, item: Published) -> bool:
@@ -74,9 +76,12 @@ class Subscription:
         """Queues a message, or marks the listener as overflowed."""
         if self.overflowed:
             return
-        if len(self._backlog) >= MAX_BACKLOG:
+        if item.topic == "status":
+            self._statuses[item.call_id] = item
+        elif len(self._backlog) >= MAX_BACKLOG:
             self.overflowed = True
             self._backlog.clear()
+            self._statuses.clear()
         else:
             self._backlog.append(item)
         self._ready.set()
@@ -85,8 +90,9 @@ class Subscription:
         """Waits for messages and takes all that are there; empty once the listener overflowed."""
         await self._ready.wait()
         self._ready.clear()
-        taken = list(self._backlog)
+        taken = [*self._backlog, *self._statuses.values()]
         self._backlog.clear()
+        self._statuses.clear()
         return taken
 
 

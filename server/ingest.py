@@ -17,7 +17,7 @@ from server.errors import EventError
 from server.redaction import hash_caller, redact_event
 from server.runtime import RETRY_AFTER_MS, Runtime
 from server.sockets import CLOSE_POLICY, Receive, Scope, Send, converse, shake_hands
-from server.wire import PROTOCOL, Resume, decode_event, nack, parse_frame
+from server.wire import PROTOCOL, Resume, decode_event, decode_frame, nack, parse_frame
 
 MAX_ANSWERS: Final = 4_096
 """Nacks that wait for a peer that does not read; beyond it the peer is not read from either."""
@@ -131,6 +131,10 @@ class IngestEndpoint:
                 await send({"type": "websocket.send", "text": message.decode()})
 
     async def _frame(self, feed: _Feed, text: str | None) -> None:
+        event = decode_frame(text) if text is not None else None
+        if event is not None:
+            self._event(feed, event)
+            return
         try:
             if text is None:
                 raise EventError("bad_json", "expected a text frame")
@@ -166,6 +170,9 @@ class IngestEndpoint:
             if not error.retry and self._runtime.bury(feed, error):
                 feed.taken()
             return
+        self._event(feed, event)
+
+    def _event(self, feed: _Feed, event: CallEvent) -> None:
         wait_s = self._gate.event_wait_s(feed.principal)
         if wait_s:
             excess = EventError(

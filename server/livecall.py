@@ -53,6 +53,8 @@ class LiveCall:
         timer_pending: a timer's row is on its way to the log.
         running: digits that are being read out over several segments.
         masking: segments whose masked text is on its way to the log.
+        status_due, status_news: something happened, or more than that time went on, since the last `call.status`.
+        status_sent_s: monotonic time of that.
         requests: score requests that were handed out: monotonic time at which they expire.
     """
 
@@ -74,6 +76,7 @@ class LiveCall:
     timer_pending: bool = False
     ending: bool = False
     status_due: bool = False
+    status_news: bool = False
     status_sent_s: float = 0.0
     requests: dict[str, float] = field(default_factory=dict)
     receipts: dict[str, float] = field(default_factory=dict)

@@ -77,9 +77,10 @@ def redact_event(event: CallEvent, language: str, patterns: HousePatterns = ()) 
     body = event.body
     match body:
         case Segment():
-            masked: CallEvent = replace(
-                event, body=replace(body, text=redact(body.text, body.language or language, patterns))
-            )
+            text = redact(body.text, body.language or language, patterns)
+            if text == body.text:
+                return event
+            masked: CallEvent = replace(event, body=replace(body, text=text))
         case AgentHelp():
             masked = replace(event, body=replace(body, note=redact(body.note, language, patterns)))
         case CallStarted():

@@ -13,7 +13,7 @@ from typing import Final
 
 from detector.events import Segment, SegmentRedacted
 from detector.labels import Speaker
-from server.digits import MASK, Token, runs_of
+from server.digits import MASK, Token, has_digits, runs_of
 
 MIN_RUN_DIGITS: Final = 4
 MAX_PAUSE_MS: Final = 15_000
@@ -67,8 +67,13 @@ class RunningDigits:
         Returns:
             The segment, masked as far as it goes on with a run, and the earlier segments that must be rewritten.
         """
+        spoken = segment.language or language
+        if not has_digits(segment.text, spoken):
+            if segment.is_final and segment.speaker in self._runs:
+                self._runs[segment.speaker] = self._running(segment)
+            return segment, []
         run = self._running(segment)
-        lead, tail = _ends(segment, segment.language or language)
+        lead, tail = _ends(segment, spoken)
         rewrites: list[SegmentRedacted] = []
         if lead is not None and run:
             run.append(lead)

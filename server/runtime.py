@@ -65,6 +65,12 @@ LOST_AFTER_S: Final = 10.0
 """A call whose connection is gone for so long is not being watched."""
 IDLE_END_S: Final = 900.0
 STATUS_EVERY_S: Final = 1.0
+STATUSES_S: Final = 1_000
+"""Statuses a second that say no more than that time went on; with more calls each of them says so less often."""
+SWEEP_CALLS: Final = 50
+"""Calls that are looked after in one turn of the loop."""
+DRIFT_MS: Final = 50
+"""Media time that runs ahead of the clock by more than this brings the call's timers forward."""
 TICK_S: Final = 0.1
 SWEEP_S: Final = 1.0
 RETRY_AFTER_MS: Final = 2_000
@@ -169,10 +175,12 @@ class Runtime:
         self._expiries: deque[tuple[float, LiveCall, str]] = deque()
         self._gapped: set[tuple[str, str]] = set()
         self._results: deque[tuple[LiveCall, ScoreResult | Unscored]] = deque()
+        self._woken = False
         self._degraded: dict[str, str] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._lookups: set[asyncio.Task[list[EarlierComplaint]]] = set()
         self._unsaved = 0
+        self._durable = 0
 
     async def start(self) -> None:
         """Restores the open calls and starts the clockwork."""
@@ -393,7 +401,7 @@ class Runtime:
                 return
             call.durable_seq = seq
             early.feed.acked(call.record.call_id, seq)
-            self.observe("events", 1)
+            self._durable += 1
             self._fold(call, row, result.positions[0], received_s=early.received_s)
 
         self._writer.add(Entry(rows=[row], done=done))
@@ -485,7 +493,9 @@ class Runtime:
         outputs = call.session.receive(row.value, utc_ms=row.utc_ms, late=late)
         if self.shadow is not None:
             self.shadow.fold(call.record, row.value, outputs, utc_ms=row.utc_ms)
+        ahead_ms = 0
         if row.seq is not None and media_time_ms(row.value) is not None:
+            ahead_ms = call.session.latest_ms - call.media_now_ms(received_s)
             call.anchor(call.session.latest_ms, received_s)
         if isinstance(row.value, SegmentRedacted):
             call.masking.pop(row.value.segment_id, None)
@@ -497,7 +507,12 @@ class Runtime:
             call.timer_pending = False
         if isinstance(row.value, CallStarted) and row.value.caller_key:
             self._look_up(call)
-        self._perform(call, outputs, received_s=received_s)
+        call.status_due = True
+        call.status_news |= bool(outputs) or not isinstance(row.value, Segment)
+        # A partial in its time brings no timer forward, and one that was put off looks again when it fires.
+        quiet = isinstance(row.value, Segment) and not row.value.is_final and ahead_ms <= DRIFT_MS
+        if outputs or not quiet:
+            self._perform(call, outputs, received_s=received_s)
 
     def _look_up(self, call: LiveCall) -> None:
         """Reads the caller's earlier complaints, off the loop, and logs them as context of the call."""
@@ -542,7 +557,6 @@ class Runtime:
         else:
             for tell in answers:
                 tell()
-        call.status_due = True
         if call.session.state.ended and call.session.idle and not call.requests:
             if call.record.ended_ms is None:
                 self._retire(call)
@@ -705,12 +719,14 @@ class Runtime:
 
     def _answered(self, call: LiveCall, future: Future[ScoreResult | Unscored]) -> None:
         """On the engine's thread: hands the answer to the event loop, waking it once for many."""
-        first = not self._results
         self._results.append((call, future.result()))
-        if first:
+        # Asked after the answer was put there: whoever finds the flag set may rely on a drain that is yet to begin.
+        if not self._woken:
+            self._woken = True
             self._loop.call_soon_threadsafe(self._take_results)
 
     def _take_results(self) -> None:
+        self._woken = False
         while self._results:
             self._arrived(*self._results.popleft())
 
@@ -811,6 +827,9 @@ class Runtime:
                 _, call, name = self._expiries.popleft()
                 if name in call.requests:
                     self._arrived(call, Unscored(request_id=name, reason=UnscoredReason.EXPIRED))
+            if self._durable:
+                self.observe("events", self._durable)
+                self._durable = 0
             for key in list(self._gapped):
                 self._check_gap(self.calls.get(key), key, now)
 
@@ -852,16 +871,26 @@ class Runtime:
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(SWEEP_S)
-            now = self.clock.monotonic()
             self._check_disk()
-            for call in list(self.calls.values()):
-                self._check_feed(call, now)
-                if call.status_due and self.hub.wants_status:
-                    call.status_due = False
-                    self.hub.publish(self._status(call))
+            await self._sweep_calls(list(self.calls.values()))
             await self.supervision.sweep()
             if self._degraded and not self._unsaved:
                 self._restore_monitoring()
+
+    async def _sweep_calls(self, calls: list[LiveCall]) -> None:
+        """Looks after all calls, a few in each turn of the loop, so that events do not wait for it."""
+        every_s = max(STATUS_EVERY_S, len(calls) / STATUSES_S)
+        for first in range(0, len(calls), SWEEP_CALLS):
+            now, wanted = self.clock.monotonic(), self.hub.wants_status
+            for call in calls[first : first + SWEEP_CALLS]:
+                if self.calls.get(call.key) is not call:
+                    continue
+                self._check_feed(call, now)
+                if wanted and (call.status_news or (call.status_due and now - call.status_sent_s >= every_s)):
+                    call.status_due = call.status_news = False
+                    call.status_sent_s = now
+                    self.hub.publish(self._status(call))
+            await asyncio.sleep(0)
 
     def _check_disk(self) -> None:
         """Below the limit new calls are refused: what room there is belongs to those that were accepted."""

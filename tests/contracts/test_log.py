@@ -186,3 +186,12 @@ def test_a_shared_number_leaves_the_ledger(make):
     log.append(Batch(ledger=[left(50, "別の用件")])).result()
     log.append(Batch(ledger=[left(51)])).result()
     assert earlier(log) == []
+
+
+def test_a_large_batch_keeps_its_order(make):
+    log = make()
+    rows = [row(number, segment(number)) for number in range(421)]
+    done = log.append(Batch(rows=rows)).result()
+    stored = list(log.read_call("t", "c@1"))
+    assert [item.row for item in stored] == rows
+    assert tuple(item.position for item in stored) == done.positions

@@ -1,3 +1,5 @@
+import os
+import sys
 import threading
 from collections.abc import Sequence
 
@@ -151,3 +153,18 @@ def test_closing_answers_what_waits(scorer: FakeScorer) -> None:
     engine.close()
     with pytest.raises(EngineClosedError):
         engine.submit(request(2))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps a niceness for each thread")
+def test_workers_give_way() -> None:
+    seen: list[int] = []
+
+    class Asking(FakeScorer):
+        def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreResult]:
+            seen.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+            return super().score(requests)
+
+    engine = Engine(Asking(), nice=3)
+    engine.submit(request(1)).result(10)
+    engine.close()
+    assert seen == [min(19, os.getpriority(os.PRIO_PROCESS, 0) + 3)]

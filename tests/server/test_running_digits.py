@@ -6,6 +6,7 @@ from detector.events import Segment
 from detector.labels import Speaker
 from detector.playbook import default_playbook
 from detector.rules import default_rules
+from server.digits import MASK, has_digits
 from server.livecall import LiveCall
 from server.replay import replay
 from server.running_digits import RunningDigits, masked_copy
@@ -143,3 +144,34 @@ async def test_what_a_crash_left_unmasked_is_masked_at_the_next_start(tmp_path, 
 def _no_snapshot(call: LiveCall) -> Snapshot:
     record = call.record
     return Snapshot(tenant=record.tenant, instance=record.instance, position=-1, fold_version=-1, data=b"")
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "found"),
+    [
+        ("荷物がまだ届かないのですが", "ja", False),
+        ("田中さんへ伝えました", "ja", False),
+        ("ごいちに", "ja", True),
+        ("四丁目です", "ja", True),
+        ("①番", "ja", True),
+        ("１番", "ja", True),
+        ("my parcel never came", "en", False),
+        ("double five", "en", True),
+        ("forty-one", "en", True),
+        ("号室は＊＊", "ja", True),
+    ],
+)
+def test_most_talk_is_passed_over_for_it_holds_no_digits(text: str, language: str, found: bool) -> None:
+    assert has_digits(text, language) is found
+
+
+def test_words_between_two_groups_do_not_end_the_run() -> None:
+    running = RunningDigits()
+    parts = [("4929", 0), ("はい", 2_000), ("1234", 4_000)]
+    taken = [running.take(_segment(str(n), text, at_ms), "ja") for n, (text, at_ms) in enumerate(parts)]
+    assert taken[2][0].text == MASK * 4
+    assert [item.segment_id for item in taken[2][1]] == ["0"]
+
+
+def _segment(name: str, text: str, at_ms: int) -> Segment:
+    return Segment(segment_id=name, speaker=Speaker.CUSTOMER, text=text, start_ms=at_ms, end_ms=at_ms + 1_000)

@@ -1,0 +1,58 @@
+"""Under load batches start apart, after a pause at once; results come back in the order of what was added."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import Future
+from itertools import pairwise
+
+from detector.events import CallAlive
+from server.groupwriter import PACE_S, Entry, GroupWriter
+from server.storage.port import Batch, Committed, Row
+
+
+class Log:
+    """Commits at once and remembers when."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.batches: list[tuple[float, int]] = []
+        self.last = 0
+
+    def append(self, batch: Batch) -> Future[Committed]:
+        self.batches.append((self.loop.time(), len(batch.rows)))
+        positions = tuple(range(self.last, self.last + len(batch.rows)))
+        self.last += len(batch.rows)
+        future: Future[Committed] = Future()
+        future.set_result(Committed(positions=positions, cursors=()))
+        return future
+
+
+def test_batches_are_paced_and_in_order() -> None:
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        log = Log(loop)
+        writer = GroupWriter(log, loop)  # type: ignore[arg-type]
+        told: list[int] = []
+        row = Row(tenant="t", instance="i", kind="call.alive", utc_ms=0, value=CallAlive(offset_ms=0))
+
+        def add() -> None:
+            writer.add(Entry(rows=[row], done=lambda result: told.extend(result.positions)))
+
+        began_s = loop.time()
+        add()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert len(log.batches) == 1
+        while loop.time() - began_s < 10 * PACE_S:
+            add()
+            await asyncio.sleep(0)
+        await writer.quiet()
+        starts = [at_s for at_s, _ in log.batches]
+        apart = [later - earlier for earlier, later in pairwise(starts)]
+        # asyncio's timers may fire a clock's resolution early.
+        assert min(apart) >= PACE_S - 0.001
+        assert told == list(range(log.last))
+        assert log.last > len(log.batches)
+
+    asyncio.run(run())
