@@ -291,6 +291,7 @@ def create_app(settings: Settings, *, scorer: Scorer | None = None, log: Embedde
         subscribers=lambda: len(hub),
         disk_free=log.free_bytes,
         not_monitored=lambda: sum(call.session.state.monitoring.state.value != "ok" for call in runtime.calls.values()),
+        scores=lambda: ((health := engine.health).scored, health.cached),
     )
     runtime.observe = metrics.observe
     gate, sign_in = make_gate(settings, log)

@@ -26,6 +26,7 @@ from server.cli_pull import pull
 from server.cli_replay import replay, tune
 from server.cli_report import report
 from server.errors import SetupError
+from server.handles import raise_file_limit
 from server.heap import Heap
 from server.logs import set_up
 from server.settings import Settings, check_exposure, load_settings
@@ -148,6 +149,7 @@ def run_server(settings: Settings, *, announce: Callable[[int], None] | None = N
     )
     server = uvicorn.Server(config)
 
+    raise_file_limit(settings.max_calls)
     sys.setswitchinterval(SWITCH_S)
 
     async def run() -> None:

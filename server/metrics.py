@@ -2,12 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
 
 _LATENCY_BUCKETS: Final = (0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5)
+_LAG_BUCKETS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+_THREADS: Final = ("MainThread", "mamori-log", "mamori-inference")
+
+
+class _Work(Collector):
+    """What the process has done so far: CPU by thread, and scores; read when scraped."""
+
+    def __init__(self, scores: Callable[[], tuple[int, int]]) -> None:
+        self._scores = scores
+
+    def collect(self) -> Iterable[CounterMetricFamily]:
+        """The counters now."""
+        threads = CounterMetricFamily(
+            "mamori_thread_cpu_seconds", "CPU time of the event loop, the log's writer and the model", labels=["thread"]
+        )
+        # Threads that live as long as the process: the clock of one that is gone must not be read.
+        for thread in threading.enumerate() if sys.platform == "linux" else ():
+            if thread.ident is not None and thread.name.startswith(_THREADS):
+                clock = time.pthread_getcpuclockid(thread.ident)
+                threads.add_metric([thread.name], time.clock_gettime(clock))
+        yield threads
+        scored, cached = self._scores()
+        yield CounterMetricFamily("mamori_scored", "Utterances that the model scored", value=scored)
+        yield CounterMetricFamily(
+            "mamori_score_cache_hits", "Utterances whose score was known from the same input", value=cached
+        )
 
 
 class Metrics:
@@ -15,6 +46,7 @@ class Metrics:
 
     Args:
         live_calls, queue_depth, log_depth, subscribers, disk_free, not_monitored: read when scraped.
+        scores: how many the model made, and how many the cache.
     """
 
     def __init__(
@@ -26,8 +58,17 @@ class Metrics:
         subscribers: Callable[[], float],
         disk_free: Callable[[], float],
         not_monitored: Callable[[], float],
+        scores: Callable[[], tuple[int, int]],
     ) -> None:
         self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        self._registry.register(_Work(scores))
+        self._lag = Histogram(
+            "mamori_loop_lag_seconds",
+            "How late the event loop comes to what falls due",
+            buckets=_LAG_BUCKETS,
+            registry=self._registry,
+        )
         self._events = Counter("mamori_events_total", "Events that became durable", registry=self._registry)
         self._alerts = Counter("mamori_alert_events_total", "Alert events published", registry=self._registry)
         self._observed = Counter(
@@ -67,6 +108,8 @@ class Metrics:
         """Counts what the runtime reports."""
         if name == "events":
             self._events.inc(value)
+        elif name == "loop_lag_s":
+            self._lag.observe(value)
         elif name == "alerts":
             self._alerts.inc(value)
         elif name == "alerts_observed":

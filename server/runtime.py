@@ -816,8 +816,10 @@ class Runtime:
 
     async def _tick(self) -> None:
         while True:
+            due_s = self.clock.monotonic() + TICK_S
             await asyncio.sleep(TICK_S)
             now = self.clock.monotonic()
+            self.observe("loop_lag_s", max(0.0, now - due_s))
             while self._timers and self._timers[0][0] <= now:
                 due, _, call = heapq.heappop(self._timers)
                 if self._timer_at.get(id(call)) == due:

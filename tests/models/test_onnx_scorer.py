@@ -127,7 +127,7 @@ def test_torch_serves_the_same_answers(packed: Path, scorer: OnnxScorer) -> None
 
 
 def test_load_scorer_finds_a_packed_model(packed: Path) -> None:
-    assert load_scorer(packed).model_version == f"{OnnxScorer(packed).model_version}+lex1"
+    assert load_scorer(packed).model_version == f"{OnnxScorer(packed).model_version}+two1+lex1"
 
 
 def test_a_damaged_file_is_named(packed: Path, tmp_path: Path) -> None:

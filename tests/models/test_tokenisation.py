@@ -79,4 +79,4 @@ def test_lengths_and_places_are_sound(tokeniser: InputTokeniser, text: str, cont
 
 
 def test_buckets() -> None:
-    assert [bucket(length) for length in (1, 8, 9, 16, 17, 48)] == [8, 8, 16, 16, 24, 48]
+    assert [bucket(length) for length in (1, 8, 9, 16, 17, 33, 48)] == [8, 8, 12, 16, 20, 40, 48]
