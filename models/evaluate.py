@@ -15,7 +15,16 @@ from detector.labels import CUES, HARASSMENT_LABELS, UTTERANCE_LABELS, Speaker
 from detector.scoring import Scorer, ScoreRequest, ScoreResult
 from models.classify import parse_item
 from models.errors import CorpusError, ItemError
-from models.metrics import LabelFigures, average_precision, calibration_error, label_figures, macro_f1, roc_auc
+from models.metrics import (
+    LabelFigures,
+    average_precision,
+    calibration_error,
+    label_figures,
+    macro_f1,
+    precision_at_recall,
+    reliability,
+    roc_auc,
+)
 
 _CHUNK: Final = 64
 _FORM_TAGS: Final = frozenset({"asr", "fragment", "pair"})
@@ -24,16 +33,25 @@ _FORM_TAGS: Final = frozenset({"asr", "fragment", "pair"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Labelled:
-    """One utterance with what is true of it."""
+    """One utterance with what is true of it.
+
+    Args:
+        request: what is scored.
+        labels: harassment labels, `complaint` and cues that hold.
+        tags: manner, or kind of a negative.
+        group: pass it was written in.
+        spans: code point ranges that somebody marked as the words that carry the labels; none where nobody did.
+    """
 
     request: ScoreRequest
     labels: frozenset[str]
     tags: frozenset[str]
     group: str
+    spans: tuple[tuple[int, int], ...] = ()
 
 
 def read_labelled(path: Path) -> list[Labelled]:
-    """`classify` input plus `labels`, and optionally `cues`, `tags`, `group`.
+    """`classify` input plus `labels`, and optionally `cues`, `tags`, `group`, `spans` (`[[start, end], …]`).
 
     Raises:
         CorpusError: a line is not valid.
@@ -55,6 +73,7 @@ def read_labelled(path: Path) -> list[Labelled]:
                         labels=labels,
                         tags=frozenset(record.get("tags", [])),
                         group=str(record.get("group", "")),
+                        spans=tuple((int(start), int(end)) for start, end in record.get("spans", [])),
                     )
                 )
             except (ValueError, KeyError, TypeError, AttributeError, ItemError) as error:
@@ -95,6 +114,7 @@ def _section(pairs: Sequence[tuple[Labelled, ScoreResult]]) -> dict[str, Any]:
             "by_tag": _by_tag(hard),
         },
         "recall_by_tag": _by_tag(harassing),
+        "evidence": _evidence(harassing),
         "by_group": _by_group(customers),
         "agent_utterances": len(agents),
         "cues": {figures.label: {**_figures(figures), **more} for figures, more in _per_label(agents, CUES[1:])},
@@ -103,8 +123,8 @@ def _section(pairs: Sequence[tuple[Labelled, ScoreResult]]) -> dict[str, Any]:
 
 def _per_label(
     pairs: Sequence[tuple[Labelled, ScoreResult]], labels: Iterable[str]
-) -> list[tuple[LabelFigures, dict[str, float]]]:
-    found: list[tuple[LabelFigures, dict[str, float]]] = []
+) -> list[tuple[LabelFigures, dict[str, Any]]]:
+    found: list[tuple[LabelFigures, dict[str, Any]]] = []
     for label in labels:
         truth = np.array([label in item.labels for item, _ in pairs], dtype=np.bool_)
         scores = np.array([result.scores.get(label, 0.0) for _, result in pairs], dtype=np.float64)
@@ -113,6 +133,8 @@ def _per_label(
             "average_precision": round(average_precision(scores, truth), 4),
             "auc": round(roc_auc(scores, truth), 4),
             "calibration_error": round(calibration_error(scores, truth), 4) if len(scores) else 0.0,
+            "precision_at_recall": precision_at_recall(scores, truth),
+            "reliability": reliability(scores, truth),
         }
         found.append((label_figures(label, answers, truth), more))
     return found
@@ -141,6 +163,36 @@ def _by_tag(pairs: Sequence[tuple[Labelled, ScoreResult]]) -> dict[str, dict[str
         for tag in pair[0].tags:
             tagged[tag].append(pair)
     return {tag: {"items": len(found), "fired": _share_fired(found)} for tag, found in sorted(tagged.items())}
+
+
+def _evidence(pairs: Sequence[tuple[Labelled, ScoreResult]]) -> dict[str, float]:
+    """How well the shown words are those that a person marked, on marked utterances whose harassment was found.
+
+    Characters of all of them together count for precision and recall; `touched` is the share of utterances in which at
+    least one marked character is shown, `within_half` that in which the two sets overlap by half of their union or more.
+    """
+    marked = [(item, result) for item, result in pairs if item.spans and _fired(result)]
+    if not marked:
+        return {"items": 0}
+    shown = wanted = both = touched = half = 0
+    for item, result in marked:
+        truth = {place for start, end in item.spans for place in range(start, end)}
+        answer = {
+            place for span in result.spans if span.label in HARASSMENT_LABELS for place in range(span.start, span.end)
+        }
+        common = len(truth & answer)
+        shown, wanted, both = shown + len(answer), wanted + len(truth), both + common
+        touched += common > 0
+        half += 2 * common >= len(truth | answer)
+    precision, recall = both / max(shown, 1), both / max(wanted, 1)
+    return {
+        "items": len(marked),
+        "precision": round(precision, 4),
+        "recall": round(recall, 4),
+        "f1": round(2 * precision * recall / max(precision + recall, 1e-9), 4),
+        "touched": round(touched / len(marked), 4),
+        "within_half": round(half / len(marked), 4),
+    }
 
 
 def _by_group(pairs: Sequence[tuple[Labelled, ScoreResult]]) -> dict[str, float]:

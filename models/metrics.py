@@ -83,3 +83,36 @@ def calibration_error(scores: Floats, truth: Bools, *, bins: int = 10) -> float:
         if inside.any():
             error += abs(float(scores[inside].mean()) - float(truth[inside].mean())) * float(inside.mean())
     return error
+
+
+def precision_at_recall(scores: Floats, truth: NDArray[np.bool_]) -> list[float]:
+    """The best precision that is to be had at a recall of at least 0, .05, … 1; empty without a positive.
+
+    Args:
+        scores: (n,).
+        truth: (n,).
+    """
+    if not truth.any():
+        return []
+    hits = np.cumsum(truth[np.argsort(-scores, kind="stable")])
+    precision = hits / np.arange(1, len(hits) + 1)
+    best_from_here = np.maximum.accumulate(precision[::-1])[::-1]
+    # A recall of 0 asks for the first positive, or precision would be that of nothing at all.
+    wanted = np.maximum(np.ceil(np.linspace(0.0, 1.0, 21) * truth.sum() - 1e-9), 1)
+    return [round(float(best_from_here[np.searchsorted(hits, count)]), 4) for count in wanted]
+
+
+def reliability(scores: Floats, truth: NDArray[np.bool_], *, bins: int = 10) -> list[tuple[float, float, int]]:
+    """For each tenth of the scale that has any scores: mean score, share that is true, and how many.
+
+    Args:
+        scores: (n,) probabilities.
+        truth: (n,).
+        bins: parts of equal width.
+    """
+    places = np.minimum((scores * bins).astype(int), bins - 1)
+    return [
+        (round(float(scores[here].mean()), 4), round(float(truth[here].mean()), 4), int(here.sum()))
+        for here in (places == place for place in range(bins))
+        if here.any()
+    ]

@@ -32,6 +32,17 @@ def tables(report: Mapping[str, Any]) -> str:
         by_tag = ", ".join(f"{tag} {row['fired']:.1%} of {row['items']}" for tag, row in alarms["by_tag"].items())
         if by_tag:
             lines.append(f"  false alarms by kind: {by_tag}")
+        by_manner = ", ".join(
+            f"{tag} {row['fired']:.1%} of {row['items']}" for tag, row in section["recall_by_tag"].items()
+        )
+        if by_manner:
+            lines.append(f"  found by manner: {by_manner}")
+        shown = section["evidence"]
+        if shown["items"]:
+            lines.append(
+                f"  evidence on {shown['items']} marked: characters precision {shown['precision']:.3f} recall {shown['recall']:.3f} "
+                f"F1 {shown['f1']:.3f}, touched {shown['touched']:.1%}, overlap of half or more {shown['within_half']:.1%}"
+            )
     return "\n".join(lines)
 
 
@@ -62,10 +73,29 @@ def _plots(report: Mapping[str, Any], folder: Path) -> list[Path]:
     axes.set_ylim(0, 1)
     axes.set_ylabel("F1")
     axes.legend()
-    path = folder / "f1.png"
-    figure.savefig(path, dpi=130)
+    paths = [folder / "f1.png"]
+    figure.savefig(paths[0], dpi=130)
     pyplot.close(figure)
-    return [path]
+    for name, section in sections.items():
+        figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 5), layout="constrained")
+        for label in HARASSMENT_LABELS:
+            row = section["labels"][label]
+            if row["precision_at_recall"]:
+                steps = len(row["precision_at_recall"]) - 1
+                left.plot([n / steps for n in range(steps + 1)], row["precision_at_recall"], label=label)
+        left.set(title=f"{name}: precision and recall", xlabel="recall", ylabel="precision", ylim=(0, 1.02))
+        left.legend()
+        # All labels together: one label alone has too few scores in the middle to draw.
+        bins = [point for label in HARASSMENT_LABELS for point in section["labels"][label]["reliability"]]
+        right.plot([0, 1], [0, 1], color="grey", linewidth=0.8)
+        right.scatter([p[0] for p in bins], [p[1] for p in bins], s=[8 + 2 * p[2] ** 0.5 for p in bins], alpha=0.6)
+        right.set(
+            title=f"{name}: reliability, a dot per label and tenth", xlabel="mean score", ylabel="share that is true"
+        )
+        paths.append(folder / f"curves.{name}.png")
+        figure.savefig(paths[-1], dpi=110)
+        pyplot.close(figure)
+    return paths
 
 
 def _page(report: Mapping[str, Any], plots: list[Path]) -> str:

@@ -1,6 +1,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -8,6 +9,7 @@ from models.commands import evaluate
 from models.errors import CorpusError
 from models.evaluate import evaluate_utterances, read_labelled
 from models.lexicon_scorer import LexiconScorer
+from models.metrics import precision_at_recall, reliability
 from models.report import tables, write_report
 
 LINES = [
@@ -46,6 +48,27 @@ def test_the_report_is_written(path: Path, tmp_path: Path) -> None:
     assert "macro-F1" in tables(report)
     written = {found.name for found in write_report(report, tmp_path / "report")}
     assert {"report.json", "report.html"} <= written
+
+
+def test_shown_words_are_compared_with_marked_ones(tmp_path: Path) -> None:
+    path = tmp_path / "items.jsonl"
+    path.write_text(json.dumps({**LINES[0], "spans": [[0, 6]]}))
+    (item,) = read_labelled(path)
+    (result,) = LexiconScorer().score([item.request])
+    shown = {place for span in result.spans for place in range(span.start, span.end)}
+    found = evaluate_utterances([item], LexiconScorer())["sections"]["ja"]["evidence"]
+    assert found["items"] == 1
+    assert found["recall"] == round(len(shown) / 6, 4)
+    assert (found["precision"], found["touched"]) == (1.0, 1.0)
+
+
+def test_precision_at_recall_and_reliability_by_hand() -> None:
+    scores, truth = np.array([0.9, 0.8, 0.7, 0.1]), np.array([True, False, True, False])
+    found = precision_at_recall(scores, truth)
+    assert (len(found), found[0], found[10], found[-1]) == (21, 1.0, 1.0, 0.6667)
+    assert precision_at_recall(scores, np.zeros(4, dtype=bool)) == []
+    assert reliability(scores, truth) == [(0.1, 0.0, 1), (0.7, 1.0, 1), (0.8, 0.0, 1), (0.9, 1.0, 1)]
+    assert reliability(np.array([1.0]), np.array([True])) == [(1.0, 1.0, 1)]
 
 
 def test_a_bad_line_is_named(tmp_path: Path) -> None:
