@@ -15,7 +15,7 @@ from detector.speakers import SpeakerWatch
 from detector.timeline import Timeline
 from detector.transcript import Transcript
 
-FOLD_VERSION: Final = 4
+FOLD_VERSION: Final = 5
 """Grows when this data or the fold changes its meaning: an older snapshot is then rebuilt from the log."""
 
 
@@ -93,6 +93,21 @@ class Distress:
                 del kept[index]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepGiven:
+    """A step of the ending procedure, given in the operator's own words.
+
+    Args:
+        step: which.
+        at_ms: media time at which the words ended.
+        segment_id: where they are.
+    """
+
+    step: str
+    at_ms: int
+    segment_id: str
+
+
 @dataclass(slots=True, kw_only=True)
 class CallState:
     """A call between two inputs; nothing here is in flight.
@@ -100,6 +115,7 @@ class CallState:
     Args:
         step: how far the ending procedure has come in the operator's own words.
         step_at_ms: media time at which it got there.
+        steps: those that were given, first to last.
         provisional: an incident that rests on a partial alone, or None.
         judged_rounds: raisings that a supervisor already judged when an alert was resolved.
         judged_overlong: level rank of overlong that was already judged.
@@ -136,6 +152,7 @@ class CallState:
     book: AlertBook = field(default_factory=AlertBook)
     step: str = ""
     step_at_ms: int = 0
+    steps: list[StepGiven] = field(default_factory=list)
     judged_rounds: int = 1
     judged_overlong: int = 0
     judged_causes: list[str] = field(default_factory=list)

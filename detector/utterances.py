@@ -14,7 +14,7 @@ from detector.ledger import earlier_calls
 from detector.procedure import act_of, advance
 from detector.rules import Rules
 from detector.scoring import ScoreResult
-from detector.state import CallState
+from detector.state import CallState, StepGiven
 from detector.text import announces_hold, apologises
 from detector.transcript import Unit, to_segments
 
@@ -70,6 +70,7 @@ def agent_said(state: CallState, unit: Unit, answer: ScoreResult | None, rules: 
     reached = advance(state.step, act_of(unit.text, unit.language, cues))
     if reached != state.step:
         state.step, state.step_at_ms = reached, unit.end_ms
+        state.steps.append(StepGiven(step=reached, at_ms=unit.end_ms, segment_id=segment_id))
     state.distress.silent_since_ms = None
     if again or not apologises(unit.text, unit.language):
         return
@@ -198,7 +199,7 @@ def forget_all(state: CallState) -> None:
     """The speakers were turned round: what was concluded from their words is concluded anew."""
     state.abuse.incidents = []
     state.repetition = replace(state.repetition, topics=[], agent_asked=False)
-    state.step, state.step_at_ms, state.provisional = "", 0, None
+    state.step, state.step_at_ms, state.steps, state.provisional = "", 0, [], None
     state.distress.apologies_ms, state.distress.silent_since_ms = [], None
     state.distress.remove("apology_loop")
     state.distress.remove("silence_after_abuse")

@@ -15,9 +15,11 @@ import msgspec
 
 from detector.alerts import ActionAnswer
 from detector.events import Action, Outcome, Segment, SupervisorAction
+from detector.labels import Speaker
 from server.attention import Attentions
 from server.auth import WATCHERS, Gate, Principal
 from server.errors import MamoriError, RequestError
+from server.heard import folded, speakers_of
 from server.hub import Published, Subscription
 from server.redaction import redact
 from server.runtime import Runtime
@@ -302,7 +304,7 @@ async def transcript(runtime: Runtime, principal: Principal, call_id: str) -> li
     """The last segments of a call, finals and open partials; the access is put on record.
 
     Returns:
-        At most 200 segments, oldest first, or None when there is no such call in the listener's scope.
+        At most 200 segments, oldest first, each with who really said it (`said_by`), or None when there is no such call in the listener's scope.
     """
     record = await asyncio.to_thread(runtime.log.find_call, principal.tenant, call_id)
     live = runtime.calls.get((principal.tenant, call_id))
@@ -310,15 +312,15 @@ async def transcript(runtime: Runtime, principal: Principal, call_id: str) -> li
     if record is None or not principal.may_see(queue):
         return None
 
-    def read() -> list[Segment]:
-        latest: dict[str, Segment] = {}
-        for stored in runtime.log.read_call(principal.tenant, record.instance):
-            segment = stored.row.value
-            if isinstance(segment, Segment) and not (
-                segment.segment_id in latest and latest[segment.segment_id].is_final
-            ):
-                latest[segment.segment_id] = segment
-        return list(latest.values())[-TRANSCRIPT_SEGMENTS:]
+    def read() -> list[dict[str, Any]]:
+        rows = list(runtime.log.read_call(principal.tenant, record.instance))
+        turned = (live.session.state if live is not None else folded(record, rows)).speakers.turned
+        latest: dict[str, tuple[Segment, Speaker]] = {}
+        for segment, speaker in speakers_of(rows, turned):
+            if not (segment.segment_id in latest and latest[segment.segment_id][0].is_final):
+                latest[segment.segment_id] = segment, speaker
+        shown = list(latest.values())[-TRANSCRIPT_SEGMENTS:]
+        return [{**msgspec.to_builtins(segment), "said_by": speaker.value} for segment, speaker in shown]
 
     entry = AuditEntry(
         tenant=principal.tenant,
@@ -328,4 +330,4 @@ async def transcript(runtime: Runtime, principal: Principal, call_id: str) -> li
         target=record.instance,
     )
     await asyncio.wrap_future(runtime.log.append(Batch(audit=[entry])))
-    return [msgspec.to_builtins(segment) for segment in await asyncio.to_thread(read)]
+    return await asyncio.to_thread(read)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -17,8 +17,10 @@ import msgspec
 
 from detector.alerts import Alert, AlertEvent
 from detector.desk import utc_text
-from detector.events import AgentHelp, CallChanged, CallStarted, Segment, SpeakersSwapped
+from detector.events import AgentHelp, CallChanged, CallStarted, Segment
 from detector.labels import Speaker
+from detector.state import CallState
+from server.heard import folded, speakers_of
 from server.storage.port import CallRecord, Stored
 
 FORMAT: Final = "mamori.incident/1"
@@ -26,7 +28,6 @@ MASK: Final = "＊"
 """Takes the place of each character of a name, so that spans keep pointing at the same words."""
 MIN_NAME_CHARS: Final = 2
 """A name of one character would mask every such character in the talk."""
-_OTHER: Final = {Speaker.CUSTOMER: Speaker.AGENT, Speaker.AGENT: Speaker.CUSTOMER}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +96,8 @@ def assemble(sources: Sources, *, personal: bool) -> dict[str, Any]:
         {"id": names.person("agent", agent_id), "name": name if personal else ""} for agent_id, name in _agents(sources)
     ]
     alerts = [_alert(alert, sources, names) for alert in sources.alerts]
+    state = folded(record, sources.rows)
+    talk = _transcript(sources, state.speakers.turned, names)
     return {
         "format": FORMAT,
         "personal_data": "shown" if personal else "withheld",
@@ -115,7 +118,7 @@ def assemble(sources: Sources, *, personal: bool) -> dict[str, Any]:
         },
         "agents": agents,
         "alerts": alerts,
-        "procedure": _procedure(sources.history),
+        "procedure": _procedure(sources, state, {segment["segment_id"]: segment["text"] for segment in talk}),
         "help": [
             {"at_ms": item.offset_ms, "by": names.person("agent", item.by), **_note(names, item.note)}
             for item in _values(sources, AgentHelp)
@@ -130,7 +133,8 @@ def assemble(sources: Sources, *, personal: bool) -> dict[str, Any]:
             }
             for flag in sources.flags
         ],
-        "transcript": _transcript(sources, names),
+        "speakers": state.speakers.turned or "as_labelled",
+        "transcript": talk,
         "versions": {
             "rules": sorted({alert.rules_version for alert in sources.alerts}),
             "model": sorted({alert.model_version for alert in sources.alerts}),
@@ -224,34 +228,48 @@ def _step(event: AlertEvent, names: _Names) -> dict[str, Any]:
     }
 
 
-def _procedure(history: Iterable[AlertEvent]) -> list[dict[str, Any]]:
-    """The steps of ending the call that the operator gave, as far as an alert shows them, each with its first moment."""
+def _procedure(sources: Sources, state: CallState, words: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The steps of ending the call that the operator gave, when, and in which words.
+
+    Of a call whose log is purged only those are known that an alert shows, by the moment at which it first did.
+    """
+    if sources.rows:
+        return [
+            {
+                "step": given.step,
+                "at": utc_text(sources.record.started_ms + given.at_ms),
+                "at_ms": given.at_ms,
+                "segment_id": given.segment_id,
+                "text": words.get(given.segment_id, ""),
+            }
+            for given in state.steps
+        ]
     steps: dict[str, dict[str, Any]] = {}
-    for event in history:
+    for event in sources.history:
         alert = event.alert
         if alert.step and alert.step not in steps:
-            steps[alert.step] = {"step": alert.step, "at": alert.updated_at, "at_ms": alert.call.elapsed_ms}
+            shown = {"at": alert.updated_at, "at_ms": alert.call.elapsed_ms, "segment_id": "", "text": ""}
+            steps[alert.step] = {"step": alert.step, **shown}
     return list(steps.values())
 
 
-def _transcript(sources: Sources, names: _Names) -> list[dict[str, Any]]:
-    """Finals in the order of the talk, and partials that no final closed; speakers as finally known to the platform."""
-    swaps = _values(sources, SpeakersSwapped)
-    swapped = bool(swaps) and swaps[-1].swapped
-    found: dict[str, Segment] = {}
-    for segment in _values(sources, Segment):
+def _transcript(sources: Sources, turned: str, names: _Names) -> list[dict[str, Any]]:
+    """Finals in the order of the talk, and partials that no final closed; speakers as they really were."""
+    found: dict[str, tuple[Segment, Speaker]] = {}
+    for segment, speaker in speakers_of(sources.rows, turned):
         known = found.get(segment.segment_id)
-        if known is None or not known.is_final or segment.is_final:
-            found[segment.segment_id] = segment
+        if known is None or not known[0].is_final or segment.is_final:
+            found[segment.segment_id] = segment, speaker
     return [
         {
             "segment_id": segment.segment_id,
-            "speaker": (_OTHER.get(segment.speaker, segment.speaker) if swapped else segment.speaker).value,
+            "speaker": speaker.value,
+            "labelled": segment.speaker.value,
             "start_ms": segment.start_ms,
             "end_ms": segment.end_ms,
             "at": utc_text(sources.record.started_ms + segment.start_ms),
             "text": names.text(segment.text),
             "final": segment.is_final,
         }
-        for segment in sorted(found.values(), key=lambda item: (item.start_ms, item.end_ms))
+        for segment, speaker in sorted(found.values(), key=lambda item: (item[0].start_ms, item[0].end_ms))
     ]

@@ -45,6 +45,8 @@ _WORDS: Final[dict[str, dict[str, Any]]] = {
         "issued": "発行",
         "none": "なし",
         "partial": "（暫定）",
+        "turned": "話者の表示は、逆と判明したため入れ替えてあります",
+        "found_by": {"detected": "自動検知", "platform": "通話システムの訂正"},
     },
     "en": {
         "title": "Incident report",
@@ -76,6 +78,8 @@ _WORDS: Final[dict[str, dict[str, Any]]] = {
         "issued": "Issued",
         "none": "none",
         "partial": "(partial)",
+        "turned": "The platform had the two speakers the wrong way round; they are shown as they were",
+        "found_by": {"detected": "found by Mamori", "platform": "corrected by the platform"},
     },
 }
 

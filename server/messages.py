@@ -5,6 +5,7 @@ The senders build plain dictionaries; the tests hold every message of a real ser
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import msgspec
@@ -12,6 +13,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from detector.alerts import Alert, Link, Phrase
 from detector.events import Segment
+from detector.labels import Speaker
 
 NackCode = Literal[
     "bad_json", "bad_event", "gap", "call_ended", "too_large", "rate_limited", "overloaded", "not_authorised"
@@ -154,18 +156,25 @@ class MonitoringRestored(Struct, frozen=True, tag_field="type", tag="monitoring.
     reason: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeardSegment(Segment):
+    """A segment with who really said it, where the platform had the speakers the wrong way round."""
+
+    said_by: Speaker
+
+
 class CallTranscript(Struct, frozen=True, tag_field="type", tag="call.transcript"):
     """The last 200 segments of a watched call."""
 
     call_id: str
-    segments: list[Segment]
+    segments: list[HeardSegment]
 
 
 class CallSegment(Struct, frozen=True, tag_field="type", tag="segment"):
     """A segment of a watched call."""
 
     call_id: str
-    segment: Segment
+    segment: HeardSegment
 
 
 class SegmentRedacted(Struct, frozen=True, tag_field="type", tag="segment.redacted"):

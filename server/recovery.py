@@ -5,15 +5,16 @@ Decides nothing of what is missing: it hands out what the fold asks for and what
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from detector.alerts import AlertEvent
 from detector.events import Gap, SegmentRedacted
 from detector.scoring import ScoreRequest, ScoreResult, Unscored
 from detector.session import CallSession
+from detector.state import CallState
 from server.livecall import LiveCall, read_snapshot
-from server.storage.port import CallRecord, Log, Row, Snapshot
+from server.storage.port import CallRecord, Log, Row, Snapshot, Stored
 
 
 @dataclass(slots=True, kw_only=True)
@@ -60,6 +61,14 @@ def read_back(
             restored[index].last_ms = stored.row.utc_ms
             _refold(restored[index], stored.position, stored.row)
     return restored
+
+
+def refold(record: CallRecord, session: CallSession, rows: Iterable[Stored]) -> CallState:
+    """Folds all of a call's rows into a fresh session, as a restart would; returns the state that they lead to."""
+    restored = Restored(call=_from_snapshot(record, None, session, 0.0), last_ms=record.started_ms)
+    for stored in rows:
+        _refold(restored, stored.position, stored.row)
+    return session.state
 
 
 def _from_snapshot(record: CallRecord, snapshot: Snapshot | None, session: CallSession, now_s: float) -> LiveCall:

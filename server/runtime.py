@@ -757,7 +757,11 @@ class Runtime:
         tenant, call_id = call.key
         if isinstance(row.value, Segment | SegmentRedacted) and self.hub.watchers(tenant, call_id):
             fields = msgspec.to_builtins(row.value)
-            said = {"segment": fields} if isinstance(row.value, Segment) else fields
+            said = fields
+            if isinstance(row.value, Segment):
+                said = {
+                    "segment": {**fields, "said_by": call.session.state.transcript.relabel(row.value.speaker).value}
+                }
             kind = "segment" if isinstance(row.value, Segment) else "segment.redacted"
             self.hub.publish(
                 Published(

@@ -19,7 +19,7 @@ export function CallPage({ desk, id }) {
     <section class="panel talk-panel" id="call" aria-labelledby="call-title">
       <${Head} desk=${desk} id=${id} call=${call} />
       <${Circles} alerts=${alerts} />
-      <${Transcript} desk=${desk} call=${call} alerts=${alerts} />
+      <${Transcript} desk=${desk} alerts=${alerts} />
     </section>
     <aside class="panel guide" aria-label=${t("supervisor")}>
       <${Links} links=${call?.links ?? alerts[0]?.links} />

@@ -49,7 +49,10 @@ export class Desk {
   }
 
   receive(message) {
+    const before = this.store.calls.get(this.callId)?.speakers;
     const urgent = this.store.apply(message);
+    const now = this.store.calls.get(this.callId)?.speakers;
+    if (before && now && now !== before) this.stream.again();
     if (message.alert) this.attention.hear(message, (id) => this.openCall(id));
     if (urgent) this.paint();
     else this.paintSoon();

@@ -68,7 +68,7 @@ export function Bar({ value, limit, label }) {
 
 // The course of a call's risk over the last five minutes.
 export function Trend({ points }) {
-  if (!points || points.length < 2) return html`<span class="soft" aria-label=${t("steady")}>→</span>`;
+  if (!points || points.length < 2) return html`<span class="soft"><span aria-hidden="true">→</span><span class="unseen">${t("steady")}</span></span>`;
   const [first, last] = [points[0][0], points.at(-1)[0]];
   const span = Math.max(6, last - first);
   const line = points.map(([slot, risk]) => `${(60 - (60 * (last - slot)) / span).toFixed(1)},${(18 - 16 * risk).toFixed(1)}`).join(" ");

@@ -98,4 +98,6 @@ export class Stream {
     this.watched = callId;
     if (callId) this.send({ type: "watch", call_id: callId });
   }
+  // The server sends the whole talk again: what it knew of it is out of date.
+  again() { if (this.watched) this.send({ type: "watch", call_id: this.watched }); }
 }

@@ -7,7 +7,7 @@ import { language, t } from "./words.js";
 
 const NEAR_END_PX = 80;
 
-export function Transcript({ desk, call, alerts }) {
+export function Transcript({ desk, alerts }) {
   const list = useRef(null);
   const [follows, setFollows] = useState(true);
   const segments = [...desk.store.segments.values()].sort((a, b) => a.start_ms - b.start_ms);
@@ -20,20 +20,17 @@ export function Transcript({ desk, call, alerts }) {
     if (piece.round) rounds.set(piece.segment_id, piece.round);
   }
   const stamp = [...spans].map(([id, cuts]) => id + cuts.length).join();
-  const turned = call && call.speakers !== "as_labelled";
   const onScroll = () => setFollows(list.current.scrollHeight - list.current.scrollTop - list.current.clientHeight < NEAR_END_PX);
   return html`<div class="talk-box"><h2 class="unseen">${t("transcript")}</h2>
     <ol class="talk" ref=${list} tabindex="0" onScroll=${onScroll} aria-label=${t("transcript")}>
-      ${segments.map((item) => html`<${Still} key=${item.segment_id} of=${[item, spans.has(item.segment_id) ? stamp : "", rounds.get(item.segment_id), turned, language]}
-        draw=${() => line(desk, item, spans.get(item.segment_id) ?? [], rounds.get(item.segment_id), turned)} />`)}
+      ${segments.map((item) => html`<${Still} key=${item.segment_id} of=${[item, spans.has(item.segment_id) ? stamp : "", rounds.get(item.segment_id), language]}
+        draw=${() => line(desk, item, spans.get(item.segment_id) ?? [], rounds.get(item.segment_id))} />`)}
     </ol>${segments.length ? null : html`<p class="empty">${t("no_words")}</p>`}
     ${follows ? null : html`<button type="button" class="newest" onClick=${() => setFollows(true)}>↓ ${t("newest")}</button>`}</div>`;
 }
 
-const OTHER = { customer: "agent", agent: "customer", unknown: "unknown" };
-
-function line(desk, item, spans, round, turned) {
-  const speaker = turned ? OTHER[item.speaker] : item.speaker;
+function line(desk, item, spans, round) {
+  const speaker = item.said_by;
   return html`<li class="${speaker} ${item.is_final ? "" : "partial"} ${spans.length ? "evident" : ""}" data-segment=${item.segment_id}>
     <div class="soft">${t(speaker)} ${clock(item.start_ms)}${round ? html` <span class="tag round">${t("round_n", { n: round })}</span>` : null}${item.is_final ? null : html` <span class="tag partial">${t("partial")}…</span>`}
       ${item.is_final && speaker !== "agent" ? html`<button type="button" class="flag" title=${t("flag")} aria-label=${t("flag")} onClick=${() => desk.askFlag(item)}>⚑</button>` : null}</div>

@@ -256,3 +256,77 @@ async def test_stored_data_that_were_changed_show(server, client):
         body = connection.execute(sa.select(ALERTS.c.body)).scalar_one()
         connection.execute(ALERTS.update().values(body=body.replace(b"false_alarm", b"harassment!")))
     assert (await issue(client))["sha256"] != before["sha256"]
+
+
+GIVEN = [
+    ("caution", "恐れ入りますが、そのようなお言葉はお控えください"),
+    ("first_warning", "これ以上続くようでしたら、お電話を切らせていただきます"),
+    ("final_warning", "最後の警告です。次に同じことがありましたら、お電話を切らせていただきます"),
+]
+
+
+async def test_the_steps_that_were_given_stand_with_their_words_and_times(server, client):
+    async with platform(server) as peer:
+        await peer.send(started(agent=AGENT), said(1, "バカ"))
+        # The last one comes after the last alert: no alert shows it.
+        for number, (_, words) in enumerate(GIVEN):
+            await peer.send(said(2 + 2 * number, words, speaker="agent"), said(3 + 2 * number, "はい"))
+        await peer.send(ended(8))
+        await peer.acked(8)
+    steps = (await issue(client))["incident"]["procedure"]
+    assert [(step["step"], step["text"], step["at_ms"]) for step in steps] == [
+        (name, words, (2 + 2 * number) * 5000 + 2000) for number, (name, words) in enumerate(GIVEN)
+    ]
+    assert [step["segment_id"] for step in steps] == ["s2", "s4", "s6"]
+    held = (await issue(client, "format=vcon"))["analysis"][0]["body"]["incident"]
+    assert held["procedure"] == steps
+    page = (await client.get("/v1/calls/c-1/incident?language=en&timezone=UTC")).text
+    for step in steps:
+        assert f"{step['at'][:10]} {step['at'][11:19]}" in page
+        assert f"<blockquote>{step['text']}</blockquote>" in page
+
+
+CALLER, OPERATOR = "customer", "agent"
+
+
+@pytest.mark.parametrize(
+    ("events", "found", "spoke"),
+    [
+        (
+            [
+                said(1, "お電話ありがとうございます", speaker=CALLER), said(2, "バカ", speaker=OPERATOR),
+                {"type": "call.speakers", "call_id": "c-1", "seq": 3, "swapped": True},
+                said(4, "確認いたします", speaker=OPERATOR), said(5, "荷物が届かない", speaker=CALLER),
+            ],
+            "platform", [OPERATOR, CALLER, OPERATOR, CALLER],
+        ),
+        (
+            [
+                said(1, "お電話ありがとうございます、窓口でございます", speaker=CALLER),
+                said(2, "荷物が届かないんですけど、どうなってるんですか", speaker=OPERATOR),
+                said(3, "かしこまりました、お調べいたします", speaker=CALLER), said(4, "バカ", speaker=OPERATOR),
+            ],
+            "detected", [OPERATOR, CALLER, OPERATOR, CALLER],
+        ),
+        ([said(1, "はい", speaker=OPERATOR), said(2, "バカ", speaker=CALLER)], "as_labelled", [OPERATOR, CALLER]),
+    ],
+)  # fmt: skip
+async def test_swapped_speakers_are_shown_as_they_were(server, client, events, found, spoke):
+    async with platform(server) as peer, supervisor(server) as watcher:
+        await peer.send(started(), *events)
+        await peer.acked(events[-1]["seq"])
+        assert (await watcher.command(type="watch", call_id="c-1"))["type"] == "ok"
+        live = (await client.get("/v1/calls/c-1/events")).json()["segments"]
+        await peer.send(ended(events[-1]["seq"] + 1))
+        await peer.acked(events[-1]["seq"] + 1)
+    doc = (await issue(client))["incident"]
+    assert doc["speakers"] == found
+    assert [segment["speaker"] for segment in doc["transcript"]] == spoke
+    assert [segment["said_by"] for segment in live] == spoke
+    assert [segment["said_by"] for segment in (await client.get("/v1/calls/c-1/events")).json()["segments"]] == spoke
+    made = (await client.get("/v1/calls/c-1/incident?format=vcon")).json()
+    assert [item["parties"] for item in made["dialog"]] == [0 if who == CALLER else 1 for who in spoke]
+    page = (await client.get("/v1/calls/c-1/incident?language=en")).text
+    assert ("wrong way round" in page) == (found != "as_labelled")
+    turned = [segment for segment in doc["transcript"] if segment["labelled"] != segment["speaker"]]
+    assert bool(turned) == (found != "as_labelled") == ("⇄</td>" in page)

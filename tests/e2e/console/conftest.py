@@ -75,8 +75,14 @@ LINKS = {
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    running = Server(tmp_path / "data", **LINKS)
+def environment() -> dict[str, str]:
+    """Settings of a test's own; `parametrize` puts others in its place."""
+    return {}
+
+
+@pytest.fixture
+def server(tmp_path: Path, environment: dict[str, str]) -> Iterator[Server]:
+    running = Server(tmp_path / "data", **LINKS, **environment)
     running.start()
     yield running
     running.kill(signal.SIGTERM)
@@ -122,9 +128,13 @@ def new_page(browser, server):
     """Opens pages that must not have made a mistake, nor asked any other host, nor broken the policy."""
     contexts = []
 
-    def opened(path: str = "/", *, lang: str = "ja-JP", width: int = 1280, height: int = 800, **options):
+    def opened(
+        path: str = "/", *, lang: str = "ja-JP", width: int = 1280, height: int = 800, first: str = "", **options
+    ):
         context = browser.new_context(viewport={"width": width, "height": height}, locale=lang, **options)
         contexts.append(context)
+        if first:
+            context.add_init_script(first)
         page = context.new_page()
         page.mistakes = []
         page.on("pageerror", lambda error: page.mistakes.append(str(error)))

@@ -254,3 +254,33 @@ def test_a_phone_can_use_it(send, new_page, scheme):
     phone.locator(".card.first button.primary").click()
     phone.wait_for_selector(".talk li", timeout=WAIT_MS)
     assert phone.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_the_trend_rises_with_abuse_and_falls_as_the_call_calms_down(send, page):
+    """Live, from `call.status` alone: a point for each ten seconds of the call."""
+    row = page.locator("#floor tbody tr")
+
+    def line(*, at_s: int, text: str) -> None:
+        segment = said(text, at_s)
+        send({**segment, "start_ms": at_s * 1000, "end_ms": at_s * 1000 + 2000})
+
+    def points(count: int) -> None:
+        page.wait_for_function(
+            "(count) => (document.querySelector('#floor polyline')?.getAttribute('points').split(' ').length ?? 1) >= count",
+            arg=count,
+            timeout=WAIT_MS,
+        )
+
+    send(started())
+    for count, at_s in enumerate((1, 11, 21, 31), start=1):
+        line(at_s=at_s, text=f"{at_s}番の荷物の番号を教えてください")
+        expect(row).to_have_count(1, timeout=WAIT_MS)
+        points(count)
+    expect(row.locator(".trend")).to_have_class("trend steady")
+    line(at_s=41, text="お前バカじゃないのか、無能")
+    expect(row.locator(".trend")).to_have_class("trend rising", timeout=WAIT_MS)
+    expect(row.locator(".trend")).to_contain_text("上昇")
+    for count, at_s in enumerate((61, 81, 101), start=6):
+        line(at_s=at_s, text=f"{at_s}番の荷物の番号を教えてください")
+        points(count)
+    expect(row.locator(".trend")).to_have_class("trend falling", timeout=WAIT_MS)

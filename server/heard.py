@@ -1,0 +1,49 @@
+"""Who said what of a stored call, and which steps of the ending procedure were given: read off its log, folded once more.
+
+Neither depends on the house's rules, so those that the call began with need not be at hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from detector.events import Segment, SpeakersSwapped
+from detector.labels import Speaker
+from detector.playbook import default_playbook
+from detector.rules import default_rules
+from detector.session import CallSession
+from detector.state import CallState
+from server.recovery import refold
+from server.storage.port import CallRecord, Stored
+
+_OTHER = {Speaker.CUSTOMER: Speaker.AGENT, Speaker.AGENT: Speaker.CUSTOMER}
+
+
+def folded(record: CallRecord, rows: Sequence[Stored]) -> CallState:
+    """What a call came to, out of all its rows, oldest first; the stored scores are used, nothing is scored anew."""
+    session = CallSession(
+        tenant=record.tenant,
+        call_id=record.call_id,
+        instance=record.instance,
+        rules=default_rules(),
+        playbook=default_playbook(),
+    )
+    return refold(record, session, rows)
+
+
+def speakers_of(rows: Sequence[Stored], turned: str) -> Iterator[tuple[Segment, Speaker]]:
+    """The segments of a call, each with who really said it.
+
+    A platform that says that it had the speakers the wrong way round has them right from then on; where we found it out by
+    ourselves all labels are taken the other way round.
+
+    Args:
+        rows: of the call, oldest first.
+        turned: `SpeakerWatch.turned` of the call.
+    """
+    values = [stored.row.value for stored in rows]
+    corrected = [at for at, value in enumerate(values) if isinstance(value, SpeakersSwapped) and value.swapped]
+    wrong_until = corrected[-1] if corrected else len(values) if turned == "detected" else 0
+    for at, value in enumerate(values):
+        if isinstance(value, Segment):
+            yield value, _OTHER.get(value.speaker, value.speaker) if at < wrong_until else value.speaker
