@@ -34,6 +34,7 @@ from server.delivery.dispatch import Budget, Delivery
 from server.delivery.endpoints import DeliveryApi
 from server.delivery.outbox import Outbox
 from server.delivery.secrets import read_secrets
+from server.delivery.slack_actions import SlackActions
 from server.errors import SetupError
 from server.exposure import BreakRule
 from server.formats import load_formats
@@ -304,6 +305,7 @@ def create_app(settings: Settings, *, scorer: Scorer | None = None, log: Embedde
     budgets = AttentionStore(log.state.engine, window_s=settings.loud_window_s, utc_ms=runtime.utc_ms)
 
     delivery = make_delivery(settings, log, runtime)
+    slack = SlackActions(delivery, log, runtime.act, Accounts(log.state.engine), runtime.utc_ms)
     retention = Retention(log, runtime.clock, keep_days=settings.keep_days, keep_record_days=settings.keep_record_days)
 
     @asynccontextmanager
@@ -317,6 +319,7 @@ def create_app(settings: Settings, *, scorer: Scorer | None = None, log: Embedde
         retention.start()
         yield
         await retention.stop()
+        await slack.stop()
         await delivery.stop()
         await runtime.stop()
         await budgets.stop()
@@ -338,6 +341,7 @@ def create_app(settings: Settings, *, scorer: Scorer | None = None, log: Embedde
     ReportsApi(log, gate, runtime.utc_ms, timezone=settings.routing.timezone, break_rule=break_rule).mount(app)
     IncidentsApi(log, gate, runtime.utc_ms, timezone=settings.routing.timezone).mount(app)
     DeliveryApi(delivery, log, gate, runtime.utc_ms).mount(app)
+    slack.mount(app)
     document = asyncapi_document(version=metadata.version("mamori"), formats=vendors.formats)
     app.get("/asyncapi.json", include_in_schema=False)(lambda: JSONResponse(document))
     console = resources.files("server").joinpath("console")

@@ -48,6 +48,7 @@ def _secret_path(path: Path) -> Path:
 
 
 SecretFile = Annotated[Path, AfterValidator(_secret_path)]
+PersonName = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 SenderName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 
 
@@ -61,6 +62,8 @@ class SenderConfig(BaseModel):
         url_file: file with the address.
         secret_file: webhook: file with one `whsec_…` secret a line; each signs, so that a key can be rotated.
         routing_key_file: PagerDuty: file with the integration key.
+        signing_secret_file: Slack: file with the app's signing secret; its messages then have a button that takes the alert.
+        people: Slack: who a member is here, from their member id to the name in our records.
         envelope: webhook: the body as it is, or in a CloudEvents 1.0 envelope (structured mode).
         transcript: whether what was said goes out, too (redacted).
         language: of the words in messages for people.
@@ -78,6 +81,8 @@ class SenderConfig(BaseModel):
     url_file: SecretFile | None = None
     secret_file: SecretFile | None = None
     routing_key_file: SecretFile | None = None
+    signing_secret_file: SecretFile | None = None
+    people: dict[str, PersonName] = Field(default_factory=dict, max_length=1_000)
     envelope: Literal["plain", "cloudevents"] = "plain"
     transcript: bool = False
     language: Literal["ja", "en"] = "ja"
@@ -95,6 +100,10 @@ class SenderConfig(BaseModel):
             raise ValueError(f"{self.kind.value}: needs either url or url_file")
         if self.kind is SenderKind.WEBHOOK and self.secret_file is None:
             raise ValueError("webhook: needs secret_file")
+        if (self.signing_secret_file is not None or self.people) and self.kind is not SenderKind.SLACK:
+            raise ValueError("signing_secret_file, people: of slack alone")
+        if (self.signing_secret_file is None) != (not self.people):
+            raise ValueError("slack: signing_secret_file and people go together")
         if self.url:
             check_url(self.url, networks_allowed=bool(self.allow_networks))
         return self
@@ -102,5 +111,6 @@ class SenderConfig(BaseModel):
     @property
     def secret_files(self) -> dict[str, Path]:
         """The files with secrets, by the name of their setting."""
-        files = {"url_file": self.url_file, "secret_file": self.secret_file, "routing_key_file": self.routing_key_file}
+        names = ("url_file", "secret_file", "routing_key_file", "signing_secret_file")
+        files: dict[str, Path | None] = {name: getattr(self, name) for name in names}
         return {name: path for name, path in files.items() if path is not None}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from detector.alerts import Alert, AlertChange
+from detector.alerts import Alert, AlertChange, AlertState
+from server.delivery.slack import ACKNOWLEDGE
 from server.names import name_of
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ _WORDS: Final = {
         "outcome": "結果",
         "open": "通話を開く",
         "muted": "上限のため通知を控えた件数",
+        "take": "対応する",
     },
     "en": {
         "title": "Harassment",
@@ -46,6 +48,7 @@ _WORDS: Final = {
         "outcome": "Outcome",
         "open": "Open the call",
         "muted": "Kept back by the budget",
+        "take": "Take it",
     },
 }
 
@@ -97,11 +100,25 @@ def slack(config: SenderConfig, telling: Telling) -> dict[str, Any]:
         {"type": "header", "text": {"type": "plain_text", "text": title[:_MAX_HEADER_CHARS], "emoji": False}},
         {"type": "section", "text": {"type": "plain_text", "text": lines[:_MAX_SECTION_CHARS], "emoji": False}},
     ]
+    buttons = [_take_button(config, telling)] if _may_be_taken(config, telling) else []
     if telling.call_url:
         text = {"type": "plain_text", "text": _WORDS[config.language]["open"]}
-        button = {"type": "button", "text": text, "action_id": "open", "url": telling.call_url}
-        blocks.append({"type": "actions", "elements": [button]})
+        buttons.append({"type": "button", "text": text, "action_id": "open", "url": telling.call_url})
+    if buttons:
+        blocks.append({"type": "actions", "elements": buttons})
     return {"text": _escaped(title), "blocks": blocks}
+
+
+def _may_be_taken(config: SenderConfig, telling: Telling) -> bool:
+    asks = telling.change in (AlertChange.RAISED, AlertChange.UPDATED, AlertChange.UNATTENDED)
+    return asks and config.signing_secret_file is not None and telling.alert.state is AlertState.OPEN
+
+
+def _take_button(config: SenderConfig, telling: Telling) -> dict[str, Any]:
+    text = {"type": "plain_text", "text": _WORDS[config.language]["take"]}
+    return {
+        "type": "button", "style": "primary", "text": text, "action_id": ACKNOWLEDGE, "value": telling.alert.alert_id,
+    }  # fmt: skip
 
 
 def _escaped(text: str) -> str:

@@ -49,13 +49,31 @@ class Poster:
         self._secrets = secrets
         self._pool = make_pool(config.allow_networks, context=context)
 
+    @property
+    def url(self) -> str:
+        """Where it posts to; may be a secret."""
+        return self._secrets.url
+
+    @property
+    def signing_secret(self) -> str:
+        """By which its receiver signs what comes back; empty where nothing does."""
+        return self._secrets.signing_secret
+
     async def post(self, message: Message, *, at: datetime) -> Attempt:
         """Makes one attempt, bounded in time as a whole."""
         body, headers = self._request(message, at)
+        return await self._attempt(self._secrets.url, body, headers, at)
+
+    async def say(self, url: str, body: bytes) -> Attempt:
+        """Posts a JSON body to another address of the same receiver, once."""
+        headers = [(b"content-type", _JSON), (b"user-agent", USER_AGENT), (b"content-length", str(len(body)).encode())]
+        return await self._attempt(url, body, headers, datetime.now(UTC))
+
+    async def _attempt(self, url: str, body: bytes, headers: Headers, at: datetime) -> Attempt:
         try:
             async with (
                 asyncio.timeout(self._config.timeout_s),
-                self._pool.stream("POST", self._secrets.url, headers=headers, content=body) as response,
+                self._pool.stream("POST", url, headers=headers, content=body) as response,
             ):
                 found = {name.lower(): value for name, value in response.headers}
                 return Attempt(status=response.status, retry_after_s=_retry_after(found.get(b"retry-after"), at))

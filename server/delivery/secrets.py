@@ -16,6 +16,8 @@ MIN_KEY_BYTES: Final = 24
 MAX_KEY_BYTES: Final = 64
 """Standard Webhooks 1.0, "Signature scheme": a key of 24 to 64 random bytes, base64, behind `whsec_`."""
 MAX_KEYS: Final = 5
+MIN_SIGNING_CHARS: Final = 32
+"""Slack's signing secrets have 32 hexadecimal digits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,11 +28,13 @@ class Secrets:
         url: where to post.
         signing_keys: of a webhook, `whsec_…`, the newest first.
         routing_key: of PagerDuty.
+        signing_secret: of Slack's app, or empty.
     """
 
     url: str = field(repr=False)
     signing_keys: tuple[str, ...] = field(default=(), repr=False)
     routing_key: str = field(default="", repr=False)
+    signing_secret: str = field(default="", repr=False)
 
 
 def read_secrets(name: str, config: SenderConfig) -> Secrets:
@@ -58,7 +62,12 @@ def read_secrets(name: str, config: SenderConfig) -> Secrets:
     routing_key = ""
     if config.routing_key_file is not None:
         routing_key = _one_line(config.routing_key_file, f"{where}.routing_key_file")
-    return Secrets(url=url, signing_keys=keys, routing_key=routing_key)
+    signing_secret = ""
+    if config.signing_secret_file is not None:
+        signing_secret = _one_line(config.signing_secret_file, f"{where}.signing_secret_file")
+        if len(signing_secret) < MIN_SIGNING_CHARS:
+            raise SetupError(f"{where}.signing_secret_file: expected at least {MIN_SIGNING_CHARS} characters")
+    return Secrets(url=url, signing_keys=keys, routing_key=routing_key, signing_secret=signing_secret)
 
 
 def _is_key(text: str) -> bool:

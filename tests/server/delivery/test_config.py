@@ -32,6 +32,9 @@ def settings_file(folder, text):
         ({"kind": "webhook", "url": "https://u:p@a.example", "secret_file": "x"}, "without user"),
         ({"kind": "webhook", "url": "ftp://a.example", "secret_file": "x", "allow_networks": ["10.0.0.0/8"]}, "http"),
         ({"kind": "mail"}, "kind"),
+        ({"kind": "slack", "url": "https://a.example", "signing_secret_file": "x"}, "go together"),
+        ({"kind": "slack", "url": "https://a.example", "people": {"U1": "hanako"}}, "go together"),
+        ({"kind": "teams", "url": "https://a.example", "people": {"U1": "hanako"}}, "slack alone"),
         ({"kind": "pagerduty", "routing_key_file": "x", "colour": "red"}, "colour"),
     ],
 )
@@ -70,6 +73,15 @@ def test_an_address_in_a_file_is_checked(tmp_path):
     with pytest.raises(SetupError) as refused:
         read_secrets("slack", config)
     assert "hooks.example" not in str(refused.value)
+
+
+def test_a_short_signing_secret_is_refused(tmp_path):
+    path = secret(tmp_path, "key", "short")
+    config = SenderConfig.model_validate(
+        {"kind": "slack", "url": "https://a.example", "signing_secret_file": path, "people": {"U1": "hanako"}}
+    )
+    with pytest.raises(SetupError, match=r"senders\.floor\.signing_secret_file: expected at least 32"):
+        read_secrets("floor", config)
 
 
 def test_secrets_open_to_others_are_refused(tmp_path):
