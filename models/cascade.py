@@ -45,6 +45,11 @@ class CascadeScorer:
         """The classifier's, marked by the cascade."""
         return f"{self._inner.model_version}+two1"
 
+    def reads_alone(self, request: ScoreRequest) -> bool:
+        """Whether the classifier's answer cannot depend on the request's context."""
+        alone = getattr(self._inner, "reads_alone", None)
+        return bool(alone is not None and alone(request))
+
     def prepare(self, request: ScoreRequest) -> tuple[FirstReading, int]:
         """What the first reading reads, and its padded length in tokens."""
         alone, length = self._inner.prepare(replace(request, context=()) if request.context else request)

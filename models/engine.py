@@ -77,7 +77,8 @@ class Engine:
         scorer: scores batches; used by all workers, so it must be safe to call from several threads.
         workers: threads, each one model call at a time.
         max_queue: most requests waiting; beyond it the least urgent is shed.
-        cache_size: most answers remembered; 0 turns the cache off. The key is the whole input and the model's version.
+        cache_size: most answers remembered; 0 turns the cache off. The key is the whole input, as far as the scorer reads it
+            (its `reads_alone`, where it has one, says which requests it reads without their context), and the version.
         clock: monotonic seconds; deadlines are readings of it.
         nice: added to the workers' niceness, 0 to 19, so that they leave the processor to who hands them work (Linux).
     """
@@ -94,6 +95,7 @@ class Engine:
     ) -> None:
         self._nice = nice
         self._scorer = scorer
+        self._alone: Callable[[ScoreRequest], bool] = getattr(scorer, "reads_alone", _never)
         self._preparing: PreparingScorer | None = scorer if isinstance(scorer, PreparingScorer) else None
         self._clock = clock
         self._queue = PendingQueue(max_queue)
@@ -253,7 +255,7 @@ class Engine:
             request.text,
             request.language,
             request.speaker.value,
-            request.context[-CONTEXT_TURNS:],
+            () if self._alone(request) else request.context[-CONTEXT_TURNS:],
             self._scorer.model_version,
         )
 
@@ -272,6 +274,10 @@ class Engine:
             self._cache[self._key(request)] = result
             if len(self._cache) > self._cache_size:
                 self._cache.popitem(last=False)
+
+
+def _never(_request: ScoreRequest) -> bool:
+    return False
 
 
 def _resolve(future: Future[ScoreResult | Unscored], answer: ScoreResult | Unscored) -> None:

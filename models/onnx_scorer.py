@@ -18,7 +18,7 @@ from detector.scoring import ScoreRequest, ScoreResult
 from models.errors import ModelFilesError
 from models.heads import Floats, LabelHead, decode_spans, pool, sigmoid, unit_half
 from models.manifest import Manifest, read_manifest
-from models.tokenisation import EncodedInput, InputTokeniser
+from models.tokenisation import EncodedInput, InputTokeniser, reads_alone
 
 Ints = NDArray[np.int64]
 
@@ -93,6 +93,10 @@ class OnnxScorer:
     def tokeniser(self) -> InputTokeniser:
         """Of the model."""
         return self._tokeniser
+
+    def reads_alone(self, request: ScoreRequest) -> bool:
+        """Whether the answer cannot depend on the request's context."""
+        return reads_alone(request.text, request.speaker)
 
     def prepare(self, request: ScoreRequest) -> tuple[Prepared, int]:
         """What the model reads of a request, and its padded length in tokens over all its windows."""

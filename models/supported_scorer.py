@@ -53,6 +53,11 @@ class SupportedScorer:
         """The classifier's, marked by the support."""
         return f"{self._inner.model_version}+lex1"
 
+    def reads_alone(self, request: ScoreRequest) -> bool:
+        """Whether the classifier's answer cannot depend on the request's context."""
+        alone = getattr(self._inner, "reads_alone", None)
+        return bool(alone is not None and alone(request))
+
     def prepare(self, request: ScoreRequest) -> tuple[SupportedInput, int]:
         """What both read of a request, and its padded length in tokens."""
         inner, length = self._inner.prepare(request)

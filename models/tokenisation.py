@@ -101,6 +101,9 @@ _BACKCHANNELS: Final = frozenset(
 )
 """Utterances read without context: they mean the same after any turn, and without it a cache can serve them."""
 
+_LONGEST_ALONE: Final = 2 * max(map(len, _BACKCHANNELS))
+"""Characters, with what the normal form takes away, beyond which a text is not looked up among them."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncodedInput:
@@ -180,7 +183,7 @@ class InputTokeniser:
                 self._input(ids[start : start + WINDOW], offsets[start : start + WINDOW], speaker, [])
                 for start in _window_starts(len(ids))
             ]
-        alone = speaker is Speaker.AGENT or normal.text.rstrip("。.!?、, ") in _BACKCHANNELS
+        alone = speaker is Speaker.AGENT or _is_backchannel(normal.text)
         return [self._input(ids, offsets, speaker, [] if alone else self._context_ids(context, WINDOW - len(ids)))]
 
     def _input(
@@ -207,6 +210,15 @@ class InputTokeniser:
     def _tokenise_turn(self, text: str) -> tuple[int, ...]:
         ids: list[int] = self._tokenizer.encode(normalise(text).text, add_special_tokens=False).ids
         return tuple(ids[-CONTEXT_TURN_TOKENS:])
+
+
+def reads_alone(text: str, speaker: Speaker) -> bool:
+    """Whether an utterance is read without its context, so that equal ones are equal inputs: an agent's, a backchannel."""
+    return speaker is Speaker.AGENT or (len(text) <= _LONGEST_ALONE and _is_backchannel(normalise(text).text))
+
+
+def _is_backchannel(normal: str) -> bool:
+    return normal.rstrip("。.!?、, ") in _BACKCHANNELS
 
 
 def bucket(length: int) -> int:

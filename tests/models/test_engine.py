@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from detector.scoring import ScoreRequest, ScoreResult, Unscored, UnscoredReason
+from detector.labels import Speaker
+from detector.scoring import ScoreRequest, ScoreResult, Turn, Unscored, UnscoredReason
 from models.engine import Engine
 from models.errors import EngineClosedError
 
@@ -168,3 +169,19 @@ def test_workers_give_way() -> None:
     engine.submit(request(1)).result(10)
     engine.close()
     assert seen == [min(19, os.getpriority(os.PRIO_PROCESS, 0) + 3)]
+
+
+def test_a_repeat_in_another_context_is_known_where_the_context_is_not_read() -> None:
+    class Alone(FakeScorer):
+        def reads_alone(self, request: ScoreRequest) -> bool:
+            return request.text == "yes"
+
+    scorer = Alone()
+    engine = Engine(scorer)
+    for number, (text, said) in enumerate((("yes", "a"), ("yes", "b"), ("no", "a"), ("no", "b"))):
+        context = (Turn(speaker=Speaker.AGENT, text=said),)
+        asked = ScoreRequest(request_id=str(number), text=text, language="en", context=context)
+        answer = engine.submit(asked).result(10)
+        assert answer.request_id == str(number)
+    engine.close()
+    assert scorer.batches == [["0"], ["2"], ["3"]]

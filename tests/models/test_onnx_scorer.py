@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -138,3 +139,12 @@ def test_a_damaged_file_is_named(packed: Path, tmp_path: Path) -> None:
         OnnxScorer(tmp_path)
     with pytest.raises(ModelFilesError):
         OnnxScorer(tmp_path / "nowhere")
+
+
+def test_what_is_read_alone_is_the_same_input_in_any_context(packed: Path) -> None:
+    scorer = OnnxScorer(packed)
+    said = (Turn(speaker=Speaker.AGENT, text="お調べします"),)
+    for text, speaker in (("はい。", Speaker.CUSTOMER), ("お調べします", Speaker.AGENT)):
+        bare = ScoreRequest(request_id="r", text=text, language="ja", speaker=speaker)
+        assert scorer.reads_alone(bare)
+        assert scorer.prepare(bare)[0].inputs == scorer.prepare(replace(bare, context=said))[0].inputs

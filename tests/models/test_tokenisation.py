@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from detector.labels import Speaker
 from detector.scoring import Turn
 from models.normalise import PLACEHOLDERS
-from models.tokenisation import BUCKETS, MAX_TOKENS, WINDOW, InputTokeniser, bucket
+from models.tokenisation import BUCKETS, MAX_TOKENS, WINDOW, InputTokeniser, bucket, reads_alone
 
 AGENT = Turn(speaker=Speaker.AGENT, text="電話です")
 CUSTOMER = Turn(speaker=Speaker.CUSTOMER, text="返金です")
@@ -76,6 +76,19 @@ def test_lengths_and_places_are_sound(tokeniser: InputTokeniser, text: str, cont
         assert len(found.ids) <= found.padded_length <= MAX_TOKENS
         assert found.utterance_end - 2 <= WINDOW
         assert all(0 <= start <= end <= len(text) for start, end in found.offsets)
+
+
+@pytest.mark.parametrize(
+    ("text", "speaker", "alone"),
+    [
+        ("はい。", Speaker.CUSTOMER, True),
+        ("Thank you!", Speaker.CUSTOMER, True),
+        ("はい、荷物がまだ届かないので困っています", Speaker.CUSTOMER, False),
+        ("荷物がまだ届かないので困っています", Speaker.AGENT, True),
+    ],
+)
+def test_what_is_read_alone_gives_one_input_in_any_context(text: str, speaker: Speaker, alone: bool) -> None:
+    assert reads_alone(text, speaker) is alone
 
 
 def test_buckets() -> None:
