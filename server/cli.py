@@ -115,21 +115,9 @@ def serve(config: Path | None, **overrides: Any) -> None:
     run_server(settings)
 
 
-def run_server(settings: Settings, *, announce: Callable[[int], None] | None = None) -> None:
-    """Runs the server until it is told to stop.
-
-    Args:
-        settings: of this installation.
-        announce: called with the port once it listens.
-    """
-    from server.app import create_app
-
-    set_up(settings.log_level, settings.log_format)
-    try:
-        app = create_app(settings)
-    except SetupError as error:
-        raise click.ClickException(str(error)) from None
-    config = uvicorn.Config(
+def uvicorn_config(app: Any, settings: Settings) -> uvicorn.Config:
+    """How uvicorn serves an application here; the conformance check serves its echo in the same way."""
+    return uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
@@ -147,7 +135,23 @@ def run_server(settings: Settings, *, announce: Callable[[int], None] | None = N
         proxy_headers=bool(settings.trusted_proxies),
         forwarded_allow_ips=list(settings.trusted_proxies),
     )
-    server = uvicorn.Server(config)
+
+
+def run_server(settings: Settings, *, announce: Callable[[int], None] | None = None) -> None:
+    """Runs the server until it is told to stop.
+
+    Args:
+        settings: of this installation.
+        announce: called with the port once it listens.
+    """
+    from server.app import create_app
+
+    set_up(settings.log_level, settings.log_format)
+    try:
+        app = create_app(settings)
+    except SetupError as error:
+        raise click.ClickException(str(error)) from None
+    server = uvicorn.Server(uvicorn_config(app, settings))
 
     raise_file_limit(settings.max_calls)
     sys.setswitchinterval(SWITCH_S)
