@@ -21,7 +21,7 @@ from server.auth import WATCHERS, Gate, Principal
 from server.errors import MamoriError, RequestError
 from server.heard import folded, speakers_of
 from server.hub import Published, Subscription
-from server.redaction import redact
+from server.redaction import HousePatterns, redact
 from server.runtime import Runtime
 from server.sockets import CLOSE_POLICY, CLOSE_TRY_AGAIN, Receive, Scope, Send, shake_hands, until_revoked
 from server.storage.port import AuditEntry, Batch
@@ -46,8 +46,8 @@ class _CommandBody(msgspec.Struct, frozen=True):
     call_id: str = ""
 
 
-def parse_action(command: str, fields: dict[str, Any], by: str) -> SupervisorAction:
-    """Reads a supervisor's action.
+def parse_action(command: str, fields: dict[str, Any], by: str, patterns: HousePatterns = ()) -> SupervisorAction:
+    """Reads a supervisor's action; its note is masked like what was said.
 
     Raises:
         RequestError: `bad_request` with the field.
@@ -71,7 +71,7 @@ def parse_action(command: str, fields: dict[str, Any], by: str) -> SupervisorAct
         to=body.to,
         for_s=body.for_s,
         outcome=outcome,
-        note=redact(body.note, "ja"),
+        note=redact(body.note, "ja", patterns),
     )
 
 
@@ -265,9 +265,8 @@ class _Connection:
                 return await self._watch(kind, ref, data.get("call_id"))
             if kind not in tuple(Action):
                 raise RequestError("bad_request", "unknown command", field="type")
-            action = parse_action(
-                kind, {key: value for key, value in data.items() if key != "type"}, self._principal.name
-            )
+            fields = {key: value for key, value in data.items() if key != "type"}
+            action = parse_action(kind, fields, self._principal.name, self._runtime.patterns)
             await self._check_scope(action.alert_id)
             return answer_message(ref, await self._runtime.act(self._principal.tenant, action))
         except msgspec.DecodeError:

@@ -29,6 +29,7 @@ from server.asyncapi import asyncapi_document
 from server.attention import Attentions
 from server.auth import DEFAULT_TENANT, Gate, Tokens
 from server.auth import Limits as AccessLimits
+from server.callers import Callers
 from server.clock import SystemClock
 from server.delivery.dispatch import Budget, Delivery
 from server.delivery.endpoints import DeliveryApi
@@ -40,6 +41,7 @@ from server.exposure import BreakRule
 from server.formats import load_formats
 from server.guidance import GuidanceEndpoint
 from server.http import Api
+from server.http_callers import CallersApi
 from server.http_incidents import IncidentsApi
 from server.http_reports import ReportsApi
 from server.hub import Hub
@@ -57,6 +59,7 @@ from server.shadow import Shadow
 from server.sockets import Receive, Scope, Send, headers_of
 from server.storage.attention import AttentionStore
 from server.storage.embedded import EmbeddedLog
+from server.storage.keyfile import open_vault
 from server.vendorposts import VendorPosts
 from server.vendors import Vendors
 from server.vendorsocket import VendorEndpoint, query_of
@@ -236,7 +239,7 @@ def make_delivery(settings: Settings, log: EmbeddedLog, runtime: Runtime) -> Del
     return Delivery(
         log=log,
         hub=runtime.hub,
-        outbox=Outbox(log.state.engine),
+        outbox=Outbox(log.state.engine, log.state.bodies),
         senders=settings.senders,
         secrets={name: read_secrets(name, config) for name, config in settings.senders.items()},
         routing=settings.routing,
@@ -256,11 +259,12 @@ def create_app(settings: Settings, *, scorer: Scorer | None = None, log: Embedde
         log: instead of the embedded engine in `data_dir`.
 
     Raises:
-        SetupError: rules, playbook or keys are wrong.
+        SetupError: rules, playbook, keys or the list of forgotten callers are wrong.
     """
     rulebook, playbook = open_rulebook(settings.data_dir, settings.rules), read_playbook(settings.playbook)
     key = house_key(settings.data_dir, "caller")
-    log = log if log is not None else EmbeddedLog(settings.data_dir)
+    if log is None:
+        log = EmbeddedLog(settings.data_dir, vault=open_vault(settings.data_dir, settings.encryption.source))
     engine = Engine(
         scorer if scorer is not None else load_scorer(settings.model), workers=settings.score_workers, nice=SCORING_NICE
     )
@@ -308,6 +312,9 @@ def create_app(settings: Settings, *, scorer: Scorer | None = None, log: Embedde
     slack = SlackActions(delivery, log, runtime.act, Accounts(log.state.engine), runtime.utc_ms)
     retention = Retention(log, runtime.clock, keep_days=settings.keep_days, keep_record_days=settings.keep_record_days)
 
+    callers = Callers(log.state, log.days, settings.forgotten_list, runtime.utc_ms)
+    callers.again()
+
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         await budgets.start(attentions)
@@ -340,6 +347,7 @@ def create_app(settings: Settings, *, scorer: Scorer | None = None, log: Embedde
     break_rule = BreakRule(calls=settings.break_after_calls, talk_ms=settings.break_after_minutes * 60_000)
     ReportsApi(log, gate, runtime.utc_ms, timezone=settings.routing.timezone, break_rule=break_rule).mount(app)
     IncidentsApi(log, gate, runtime.utc_ms, timezone=settings.routing.timezone).mount(app)
+    CallersApi(callers, log, gate, secret=key, utc_ms=runtime.utc_ms).mount(app)
     DeliveryApi(delivery, log, gate, runtime.utc_ms).mount(app)
     slack.mount(app)
     document = asyncapi_document(version=metadata.version("mamori"), formats=vendors.formats)

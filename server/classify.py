@@ -11,12 +11,12 @@ import msgspec
 from detector.labels import OUTPUTS, UTTERANCE_LABELS, Speaker
 from detector.scoring import Scorer, ScoreRequest, ScoreResult
 from server.http import MAX_TEXT, turns_of
-from server.redaction import redact
+from server.redaction import HousePatterns, redact
 
 BATCH: Final = 64
 
 
-def read_line(line: str) -> tuple[Any, ScoreRequest | str]:
+def read_line(line: str, patterns: HousePatterns = ()) -> tuple[Any, ScoreRequest | str]:
     """Reads one line.
 
     Returns:
@@ -43,21 +43,21 @@ def read_line(line: str) -> tuple[Any, ScoreRequest | str]:
     agent = item.get("speaker") == "agent"
     request = ScoreRequest(
         request_id="",
-        text=redact(text, language),
+        text=redact(text, language, patterns),
         language=language,
         speaker=Speaker.AGENT if agent else Speaker.CUSTOMER,
-        context=turns_of([redact(turn, language) for turn in context]),
+        context=turns_of([redact(turn, language, patterns) for turn in context]),
     )
     return name, request
 
 
-def classify_lines(lines: Iterable[str], scorer: Scorer) -> Iterator[dict[str, Any]]:
-    """Scores lines; a bad one gives `{"id", "error"}` and the others go on."""
+def classify_lines(lines: Iterable[str], scorer: Scorer, patterns: HousePatterns = ()) -> Iterator[dict[str, Any]]:
+    """Scores lines, masked like what is said on a call; a bad one gives `{"id", "error"}` and the others go on."""
     batch: list[tuple[Any, ScoreRequest | str]] = []
     for line in lines:
         if not line.strip():
             continue
-        batch.append(read_line(line))
+        batch.append(read_line(line, patterns))
         if len(batch) >= BATCH:
             yield from _answers(batch, scorer)
             batch = []

@@ -19,7 +19,9 @@ import uvicorn
 from detector.adapters.mapping import MappingError, parse_mapping
 from detector.playbook import check_playbook
 from detector.rules import Rules, check_rules
-from server.cli_access import DATA_DIR, open_state, record, token, user
+from server.cli_access import token, user
+from server.cli_caller import caller
+from server.cli_db import db
 from server.cli_delivery import delivery
 from server.cli_incident import feedback, incident
 from server.cli_pull import pull
@@ -28,6 +30,7 @@ from server.cli_report import report
 from server.errors import SetupError
 from server.handles import raise_file_limit
 from server.heap import Heap
+from server.installation import read_installation
 from server.logs import set_up
 from server.settings import Settings, check_exposure, load_settings
 
@@ -112,6 +115,8 @@ def serve(config: Path | None, **overrides: Any) -> None:
     settings = _settings(config, **overrides)
     if settings.nats or settings.database:
         raise click.ClickException("the cluster engine is not part of this release; leave out --nats and --database")
+    if not settings.loopback and not settings.encryption.source.given:
+        click.echo("mamori: what is stored is not encrypted: see the setting `encryption` and SECURITY.md", err=True)
     run_server(settings)
 
 
@@ -202,13 +207,20 @@ def demo(port: int, speed: float, once: bool, data_dir: Path | None, form: str |
 
 @main.command()
 @click.option("--model", help="Classifier (default: the bundled one).")
-def classify(model: str | None) -> None:
+@click.option(
+    "--config", type=click.Path(path_type=Path, dir_okay=False), help="Settings file (TOML), for its `redact`."
+)
+def classify(model: str | None, config: Path | None) -> None:
     """JSONL utterances on standard input, JSONL scores on standard output."""
     from models.scorer import load_scorer
     from server.classify import classify_lines
 
+    try:
+        patterns = read_installation(config).patterns
+    except SetupError as error:
+        raise click.ClickException(str(error)) from None
     bad = False
-    for answer in classify_lines(sys.stdin, load_scorer(model)):
+    for answer in classify_lines(sys.stdin, load_scorer(model), patterns):
         bad = bad or "error" in answer
         click.echo(json.dumps(answer, ensure_ascii=False))
     if bad:
@@ -286,94 +298,8 @@ main.add_command(delivery)
 main.add_command(report)
 main.add_command(incident)
 main.add_command(feedback)
-
-
-@main.group()
-def db() -> None:
-    """The stored data."""
-
-
-@db.command("migrate")
-@DATA_DIR
-def db_migrate(data_dir: Path) -> None:
-    """Brings the schema up to date."""
-    open_state(data_dir)
-    click.echo("up to date")
-
-
-@db.command("verify")
-@DATA_DIR
-def db_verify(data_dir: Path) -> None:
-    """Checks the audit chain and the files."""
-    from server.stored import verify
-
-    problems = verify(data_dir)
-    for problem in problems:
-        click.echo(problem, err=True)
-    if problems:
-        sys.exit(1)
-    click.echo("whole")
-
-
-@db.command("purge")
-@click.option("--keep-days", type=click.IntRange(1), required=True, help="Days of transcripts to keep.")
-@click.option(
-    "--keep-record-days", type=click.IntRange(1), default=730, show_default=True, help="Days of what is left of calls."
-)
-@DATA_DIR
-def db_purge(keep_days: int, keep_record_days: int, data_dir: Path) -> None:
-    """Applies the retention now; a running server does so every hour."""
-    from server.stored import purge
-
-    try:
-        click.echo(f"{purge(data_dir, keep_days, keep_record_days)} days unlinked")
-    except SetupError as error:
-        raise click.ClickException(str(error)) from None
-
-
-@db.command("hold")
-@click.argument("call_id")
-@click.option("--tenant", default="default", show_default=True)
-@click.option("--release", "ends", is_flag=True, help="End the hold.")
-@DATA_DIR
-def db_hold(call_id: str, tenant: str, ends: bool, data_dir: Path) -> None:
-    """Legal hold: keeps an ended call's transcript and alerts beyond the retention."""
-    from server.stored import hold, release
-
-    try:
-        count = release(data_dir, call_id, tenant) if ends else hold(data_dir, call_id, tenant)
-    except SetupError as error:
-        raise click.ClickException(str(error)) from None
-    record(open_state(data_dir), tenant=tenant, action="hold.release" if ends else "hold.set", target=call_id)
-    click.echo(f"{count} rows {'released' if ends else 'held'}")
-
-
-@db.command("forget-caller")
-@click.option("--tenant", default="default", show_default=True)
-@click.option(
-    "--caller", prompt="Number or id", hide_input=True, help="Asked for when left out, so that no shell keeps it."
-)
-@DATA_DIR
-def db_forget_caller(tenant: str, caller: str, data_dir: Path) -> None:
-    """Deletes what the ledger knows of a caller's earlier complaints."""
-    from server.stored import forget_caller
-
-    try:
-        click.echo(f"{forget_caller(data_dir, tenant, caller)} entries deleted")
-    except SetupError as error:
-        raise click.ClickException(str(error)) from None
-
-
-@db.command("rotate-caller-key")
-@DATA_DIR
-def db_rotate_caller_key(data_dir: Path) -> None:
-    """Makes a new key for the hashes of callers and empties the ledger; with the server stopped."""
-    from server.stored import rotate_caller_key
-
-    try:
-        click.echo(f"new key; {rotate_caller_key(data_dir)} entries deleted")
-    except SetupError as error:
-        raise click.ClickException(str(error)) from None
+main.add_command(db)
+main.add_command(caller)
 
 
 if __name__ == "__main__":

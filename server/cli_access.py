@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import getpass
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,31 @@ from server.errors import SetupError
 DATA_DIR = click.option(
     "--data-dir", type=click.Path(path_type=Path, file_okay=False), default=Path("data"), show_default=True
 )
+
+
+def installed(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command the options that say where an installation is, and the installation itself as `where`.
+
+    The settings count as they do for `serve`, so that keys and house patterns are found; what is set up wrongly ends the
+    command with a message.
+    """
+
+    @click.option(
+        "--data-dir", type=click.Path(path_type=Path, file_okay=False), help="Where everything is kept (default: data)."
+    )
+    @click.option("--config", type=click.Path(path_type=Path, dir_okay=False), help="Settings file (TOML).")
+    @functools.wraps(command)
+    def run(*args: Any, data_dir: Path | None, config: Path | None, **options: Any) -> None:
+        from server.installation import read_installation
+
+        try:
+            command(*args, where=read_installation(config, data_dir), **options)
+        except SetupError as error:
+            raise click.ClickException(str(error)) from None
+
+    return run
+
+
 _STDIN = click.option("--password-stdin", is_flag=True, help="Read the password from standard input, one line.")
 
 

@@ -25,8 +25,9 @@ def delivery() -> None:
 def senders(tenant: str, data_dir: Path) -> None:
     """Lists the senders with how many messages are where."""
     from server.delivery.outbox import MessageState, Outbox
+    from server.storage.bodies import Bodies
 
-    outbox = Outbox(open_state(data_dir))
+    outbox = Outbox(open_state(data_dir), Bodies())
     counts = outbox.counts(tenant)
     for name, state in outbox.senders(tenant).items():
         where = " ".join(f"{kind.value}={counts.get((name, kind.value), 0)}" for kind in MessageState)
@@ -43,8 +44,10 @@ def list_messages(state: str, sender: str | None, limit: int, tenant: str, data_
     """Lists messages as JSON lines, newest first; the dead letters unless told otherwise."""
     from server.delivery.endpoints import message_fields
     from server.delivery.outbox import MessageState, Outbox
+    from server.storage.bodies import Bodies
 
-    for message in Outbox(open_state(data_dir)).messages(tenant, state=MessageState(state), sender=sender, limit=limit):
+    outbox = Outbox(open_state(data_dir), Bodies())
+    for message in outbox.messages(tenant, state=MessageState(state), sender=sender, limit=limit):
         click.echo(json.dumps(message_fields(message), ensure_ascii=False))
 
 
@@ -57,11 +60,12 @@ def list_messages(state: str, sender: str | None, limit: int, tenant: str, data_
 def replay(ids: tuple[int, ...], everything: bool, sender: str | None, tenant: str, data_dir: Path) -> None:
     """Sends dead letters again, under their old ids; a running server takes them up within a second."""
     from server.delivery.outbox import Outbox
+    from server.storage.bodies import Bodies
 
     if not ids and not everything and sender is None:
         raise click.UsageError("give IDS, --sender or --all")
     engine = open_state(data_dir)
-    outbox, now_ms = Outbox(engine), time.time_ns() // 1_000_000
+    outbox, now_ms = Outbox(engine, Bodies()), time.time_ns() // 1_000_000
     if ids:
         count = sum(outbox.replay(tenant, now_ms, row_id=number, sender=sender) for number in ids)
     else:
@@ -80,8 +84,9 @@ def replay(ids: tuple[int, ...], everything: bool, sender: str | None, tenant: s
 def enable(name: str, tenant: str, data_dir: Path) -> None:
     """Takes a sender up again whose receiver had answered 410."""
     from server.delivery.outbox import Outbox
+    from server.storage.bodies import Bodies
 
     engine = open_state(data_dir)
-    if not Outbox(engine).enable(tenant, name):
+    if not Outbox(engine, Bodies()).enable(tenant, name):
         raise click.ClickException("no such sender")
     record(engine, tenant=tenant, action="delivery.enable", target=name)

@@ -10,8 +10,9 @@ from typing import Any
 
 import click
 
-from server.cli_access import DATA_DIR, open_state, record, shell_actor
+from server.cli_access import DATA_DIR, installed, open_state, record, shell_actor
 from server.errors import RequestError
+from server.installation import Installation
 
 _TENANT = click.option("--tenant", default="default", show_default=True)
 
@@ -30,7 +31,7 @@ def incident() -> None:
 @click.option("--instance", help="Which, if the call id was used more than once.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write here instead of printing.")
 @_TENANT
-@DATA_DIR
+@installed
 def write(
     call_id: str,
     form: str,
@@ -40,7 +41,7 @@ def write(
     instance: str | None,
     out: Path | None,
     tenant: str,
-    data_dir: Path,
+    where: Installation,
 ) -> None:
     """Issues the report of a call; its hash goes on the audit trail."""
     from detector.desk import utc_text
@@ -48,13 +49,13 @@ def write(
     from server.incident import assemble
     from server.incident_forms import incident_page, vcon
     from server.storage.casefile import find_instance, read_sources
-    from server.storage.daylog import DayLog
 
-    engine = _existing(data_dir)
+    state = where.state()
+    engine = state.engine
     found = find_instance(engine, tenant, call_id, instance)
     if found is None:
         raise click.ClickException("no such call")
-    document = assemble(read_sources(engine, found, DayLog(data_dir / "log").read), personal=personal)
+    document = assemble(read_sources(engine, state.bodies, found, where.days().read), personal=personal)
     at = utc_text(time.time_ns() // 1_000_000)
     issue = issue_of(document, at=at, by=shell_actor() if personal else "")
     detail = f"sha256={issue['sha256']} format={form} personal={str(personal).lower()}"
@@ -99,25 +100,24 @@ def verify(file: Path, tenant: str, data_dir: Path) -> None:
 @click.option("--days", type=click.IntRange(1, 3660), default=90, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write here instead of printing.")
 @_TENANT
-@DATA_DIR
-def feedback(days: int, out: Path | None, tenant: str, data_dir: Path) -> None:
+@installed
+def feedback(days: int, out: Path | None, tenant: str, where: Installation) -> None:
     """Misses and false alarms as redacted training rows (JSON lines, the schema of the corpus)."""
     from functools import partial
 
     from server.feedback import judgements, training_rows
-    from server.storage.daylog import DayLog
 
-    engine = _existing(data_dir)
+    state = where.state()
     since_ms = time.time_ns() // 1_000_000 - days * 86_400_000
-    found = judgements(engine, tenant, since_ms=since_ms, queues=None)
-    rows = list(training_rows(found, tenant, partial(DayLog(data_dir / "log").read, tenant)))
+    found = judgements(state.engine, state.bodies, tenant, since_ms=since_ms, queues=None)
+    rows = list(training_rows(found, tenant, partial(where.days().read, tenant)))
     kept = [row for row in rows if row is not None]
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept)
     if out is None:
         sys.stdout.write(text)
     else:
         out.write_text(text, encoding="utf-8")
-    record(engine, tenant=tenant, action="feedback.export", target=f"days={days}", detail=f"rows={len(kept)}")
+    record(state.engine, tenant=tenant, action="feedback.export", target=f"days={days}", detail=f"rows={len(kept)}")
     click.echo(f"{len(kept)} rows, {len(rows) - len(kept)} left out (no text any more, or no label)", err=True)
 
 

@@ -33,6 +33,9 @@ from server.errors import SetupError
 )
 @click.option("--playbook", type=click.Path(path_type=Path, dir_okay=False), help="House playbook (TOML).")
 @click.option("--data-dir", type=click.Path(path_type=Path, file_okay=False), help="Take stored calls from here.")
+@click.option(
+    "--config", type=click.Path(path_type=Path, dir_okay=False), help="Settings file (TOML), for keys and `redact`."
+)
 @click.option("--call", help="Id of one stored call (default: all).")
 def replay(
     files: tuple[Path, ...],
@@ -47,6 +50,7 @@ def replay(
     against: Path | None,
     playbook: Path | None,
     data_dir: Path | None,
+    config: Path | None,
     call: str | None,
 ) -> None:
     """Events (JSONL), a platform's own messages, or stored calls through the detector; prints alert events as JSON lines.
@@ -59,6 +63,7 @@ def replay(
     from server.app import partial_gate, read_playbook, read_rules
     from server.format_replay import read_format, stream_format, summary
     from server.formats import load_formats, pick_format
+    from server.installation import read_installation
     from server.stored import replay_stored, stored_calls
 
     factor = None if speed == "max" else _number(speed)
@@ -79,13 +84,14 @@ def replay(
             "playbook": read_playbook(playbook),
             "gate": partial_gate(),
         }
+        where = read_installation(config, data_dir)
         other = read_rules(rules) if rules is not None else None
         if data_dir is not None:
-            records = stored_calls(data_dir, call)
+            records = stored_calls(where, call)
             counted = f"{len(records)} calls"
 
             def run(with_rules: Rules | None) -> Iterator[AlertEvent]:
-                return replay_stored(data_dir, records, rules=with_rules, **how)
+                return replay_stored(where, records, rules=with_rules, **how)
         elif files:
             if given is not None:
                 events, source = read_format(given, files, query)
@@ -96,7 +102,7 @@ def replay(
             counted, base = f"{len(events)} events", read_rules(against)
 
             def run(with_rules: Rules | None) -> Iterator[AlertEvent]:
-                return replaying.replay(events, rules=with_rules or base, **how)
+                return replaying.replay(events, rules=with_rules or base, patterns=where.patterns, **how)
         else:
             raise click.UsageError("give FILE…, or --data-dir, with --call for a single call")
         changes = []

@@ -6,6 +6,7 @@ MamoriError
 │   ├── EventError       one event; answered by a nack, the connection goes on
 │   └── RequestError     one HTTP request or command
 ├── OverloadedError           refused now, with a time to come back
+├── KeptError            something cannot be deleted, for a reason that the house knows
 ├── StorageError         the log or the database did not take a write
 └── SetupError           settings, files or arguments; the message is for the person at the shell
 ```
@@ -86,6 +87,14 @@ class OverloadedError(MamoriError):
     def __init__(self, retry_after_ms: int) -> None:
         super().__init__(f"overloaded, retry after {retry_after_ms} ms")
         self.retry_after_ms = retry_after_ms
+
+
+class KeptError(MamoriError):
+    """Something must be kept; `code` is `held` or `live`, the message names the calls."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class StorageError(MamoriError):

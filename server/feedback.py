@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-import msgspec
 import sqlalchemy as sa
 
 from detector.alerts import Alert
@@ -20,13 +19,13 @@ from detector.events import Segment
 from detector.labels import UTTERANCE_LABELS
 from detector.replaying import parse_utc_ms
 from server.redaction import redact
+from server.storage.bodies import Bodies
 from server.storage.port import Stored
 from server.storage.tables import ALERTS, CALLS, FLAGS
 
 CONTEXT_TURNS: Final = 4
 """Turns before the utterance, as the classifier reads them."""
 GROUP: Final = "feedback"
-_ALERT: Final = msgspec.msgpack.Decoder(Alert)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,16 +40,20 @@ class Judgement:
     utc_ms: int
 
 
-def judgements(engine: sa.Engine, tenant: str, *, since_ms: int, queues: frozenset[str] | None) -> list[Judgement]:
+def judgements(
+    engine: sa.Engine, bodies: Bodies, tenant: str, *, since_ms: int, queues: frozenset[str] | None
+) -> list[Judgement]:
     """All judgements since a UTC time, the latest of each utterance alone, by call."""
     found: dict[tuple[str, str], Judgement] = {}
-    for item in sorted(_all(engine, tenant, since_ms, queues), key=lambda one: one.utc_ms):
+    for item in sorted(_all(engine, bodies, tenant, since_ms, queues), key=lambda one: one.utc_ms):
         found[item.instance, item.segment_id] = item
     return sorted(found.values(), key=lambda one: (one.instance, one.utc_ms, one.segment_id))
 
 
-def _all(engine: sa.Engine, tenant: str, since_ms: int, queues: frozenset[str] | None) -> Iterator[Judgement]:
-    alerts = sa.select(ALERTS.c.instance, ALERTS.c.language, ALERTS.c.body).where(
+def _all(
+    engine: sa.Engine, bodies: Bodies, tenant: str, since_ms: int, queues: frozenset[str] | None
+) -> Iterator[Judgement]:
+    alerts = sa.select(ALERTS).where(
         ALERTS.c.tenant == tenant,
         ALERTS.c.raised_ms >= since_ms,
         ALERTS.c.kind == "abuse",
@@ -65,8 +68,7 @@ def _all(engine: sa.Engine, tenant: str, since_ms: int, queues: frozenset[str] |
         alerts = alerts.where(ALERTS.c.queue.in_(sorted(queues)))
         flags = flags.where(CALLS.c.queue.in_(sorted(queues)))
     with engine.connect() as connection:
-        for row in connection.execute(alerts):
-            alert = _ALERT.decode(row.body)
+        for row, alert in bodies.alerts(connection.execute(alerts)):
             labels = ("complaint",) if alert.outcome == "complaint" else ()
             for piece in alert.evidence:
                 yield Judgement(

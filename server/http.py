@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final
 
 import msgspec
 from fastapi import APIRouter, FastAPI, Query, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -25,7 +26,7 @@ from server.redaction import redact
 from server.runtime import Runtime
 from server.sse import event_lines, resume_point
 from server.storage.embedded import EmbeddedLog
-from server.storage.port import AuditEntry, Batch
+from server.storage.port import AuditEntry, Batch, CallRecord
 from server.storage.tables import FLAGS
 from server.vendorposts import VendorPosts
 
@@ -150,6 +151,7 @@ class Api:
         app.get("/metrics", include_in_schema=False)(self._metrics_text())
         app.add_exception_handler(RequestError, _refused)
         app.add_exception_handler(MamoriError, _unavailable)
+        app.add_exception_handler(RequestValidationError, _invalid)
 
     def _principal(self, roles: frozenset[Role]) -> Any:
         return needs(self._gate, roles)
@@ -205,7 +207,7 @@ class Api:
                 status = live.get(record.call_id) if record.ended_ms is None else None
                 queue = status["queue"] if status else record.queue
                 if who.may_see(queue):
-                    items.append({**msgspec.to_builtins(record), "queue": queue, "status": status})
+                    items.append({**_shown(record), "queue": queue, "status": status})
             return {"calls": items}
 
         return calls
@@ -227,7 +229,7 @@ class Api:
             alerts = await asyncio.to_thread(self._log.alerts, who.tenant, open_only=False, call_id=call_id)
             status = msgspec.to_builtins(live.session.status()) if live is not None else None
             return {
-                **msgspec.to_builtins(record),
+                **_shown(record),
                 "status": status,
                 "links": msgspec.to_builtins(self._runtime.links.fill(call_id, record.agent_id)),
                 "alerts": [msgspec.to_builtins(alert) for alert in alerts],
@@ -262,6 +264,8 @@ class Api:
             def store() -> None:
                 if not self._said(record, body.segment_id):
                     raise RequestError("not_found", "no such segment in the call", field="segment_id", status=404)
+                note = redact(body.note, "ja", self._runtime.patterns)
+                bodies = self._log.state.bodies
                 with self._log.state.engine.begin() as connection:
                     connection.execute(
                         FLAGS.insert().values(
@@ -269,7 +273,7 @@ class Api:
                             instance=record.instance,
                             segment_id=body.segment_id,
                             labels=",".join(body.labels),
-                            note=redact(body.note, "ja", self._runtime.patterns),
+                            note=bodies.note_body(who.tenant, record.instance, body.segment_id, now_ms, note),
                             actor=who.name,
                             utc_ms=now_ms,
                         )
@@ -317,7 +321,8 @@ class Api:
         ) -> Response:
             """Acknowledges, assigns, snoozes or resolves an alert."""
             fields = (body or ActionRequest(to="", note="")).model_dump()
-            parsed = parse_action(action.value, {**fields, "alert_id": alert_id}, who.name)
+            fields["alert_id"] = alert_id
+            parsed = parse_action(action.value, fields, who.name, self._runtime.patterns)
             found = await asyncio.to_thread(self._log.alert, who.tenant, alert_id)
             if found is None or not who.may_see(found[1].call.queue):
                 raise RequestError("not_found", "no such alert", status=404)
@@ -419,10 +424,26 @@ class Api:
         await asyncio.wrap_future(self._log.append(Batch(audit=[entry])))
 
 
+def _shown(record: CallRecord) -> dict[str, Any]:
+    """A call's record as people see it: whose it was is nobody's to compare."""
+    fields: dict[str, Any] = msgspec.to_builtins(record)
+    del fields["caller_key"]
+    return fields
+
+
 async def _refused(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestError)  # noqa: S101 - registered for this class alone
     detail = {"code": error.code, "field": error.field or None, "message": error.message}
     return JSONResponse({"error": detail}, status_code=error.status, headers=error.headers)
+
+
+async def _invalid(_request: Request, error: Exception) -> Response:
+    """FastAPI's own answer quotes what was sent; what was sent must not come back."""
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class alone
+    found = [{name: item[name] for name in ("loc", "msg", "type")} for item in error.errors()]
+    field = ".".join(str(part) for part in found[0]["loc"]) if found else None
+    first = {"code": "bad_request", "field": field, "message": found[0]["msg"] if found else "not valid"}
+    return JSONResponse({"error": first, "detail": found}, status_code=422)
 
 
 async def _unavailable(_request: Request, _error: Exception) -> Response:

@@ -122,7 +122,7 @@ class IncidentsApi:
         record = find_instance(engine, who.tenant, call_id, instance)
         if record is None or not who.may_see(record.queue):
             raise RequestError("not_found", "no such call", status=404)
-        return assemble(read_sources(engine, record, self._log.read_call), personal=personal)
+        return assemble(read_sources(engine, self._log.state.bodies, record, self._log.read_call), personal=personal)
 
     def _verify(self) -> Any:
         async def verify(
@@ -185,7 +185,5 @@ def feedback_rows(
     log: EmbeddedLog, tenant: str, since_ms: int, queues: frozenset[str] | None
 ) -> Iterator[dict[str, Any] | None]:
     """Training rows of a tenant; None for what cannot be one."""
-    engine = log.state.engine
-    return training_rows(
-        judgements(engine, tenant, since_ms=since_ms, queues=queues), tenant, partial(log.read_call, tenant)
-    )
+    found = judgements(log.state.engine, log.state.bodies, tenant, since_ms=since_ms, queues=queues)
+    return training_rows(found, tenant, partial(log.read_call, tenant))

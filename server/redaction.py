@@ -15,13 +15,40 @@ from typing import Final
 
 import phonenumbers
 
-from detector.events import AgentHelp, CallEvent, CallStarted, Segment
+from detector.events import AgentHelp, CallEnded, CallEvent, CallStarted, Segment
 from server.addresses import mask_addresses
 from server.digits import mask_numbers
 
 EMAIL: Final = "〈メール〉"
 MAX_HOUSE_PATTERNS: Final = 32
 
+_WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_ID_FORM: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/=-]*")
+_ID_WORDS: Final = frozenset({"id", "ids", "sid", "uid", "uuid", "guid", "arn", "key", "ref", "reference", "ticket"})
+_LINE_WORDS: Final = frozenset(
+    [
+        "caller",
+        "customer",
+        "ani",
+        "dnis",
+        "cli",
+        "phone",
+        "tel",
+        "telephone",
+        "mobile",
+        "cell",
+        "fax",
+        "line",
+        "number",
+        "from",
+        "to",
+        "address",
+        "endpoint",
+        "card",
+        "account",
+    ]
+)
+"""Of a name that holds one of these the value may be a number that somebody can be reached or charged by."""
 _EMAIL: Final = re.compile(r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){1,8}")
 
 HousePatterns = tuple[tuple[str, re.Pattern[str]], ...]
@@ -73,7 +100,7 @@ def redact(text: str, language: str, patterns: HousePatterns = ()) -> str:
 
 
 def redact_event(event: CallEvent, language: str, patterns: HousePatterns = ()) -> CallEvent:
-    """Masks all free text of an event: what was said, an operator's note, the platform's own strings."""
+    """Masks all free text of an event: what was said, an operator's note, the platform's own strings and reasons."""
     body = event.body
     match body:
         case Segment():
@@ -84,11 +111,37 @@ def redact_event(event: CallEvent, language: str, patterns: HousePatterns = ()) 
         case AgentHelp():
             masked = replace(event, body=replace(body, note=redact(body.note, language, patterns)))
         case CallStarted():
-            clean = {name: redact(text, body.language, patterns) for name, text in body.metadata.items()}
+            clean = {name: redact_field(name, text, body.language, patterns) for name, text in body.metadata.items()}
             masked = replace(event, body=replace(body, metadata=clean))
+        case CallEnded():
+            masked = replace(event, body=replace(body, reason=redact(body.reason, language, patterns)))
         case _:
             return event
     return masked
+
+
+def redact_field(name: str, text: str, language: str, patterns: HousePatterns = ()) -> str:
+    """Masks one of the platform's own strings: as `redact` does, but what is an id by its name and form stays whole.
+
+    Ids are made of digits that may happen to look like a phone or card number. One is left alone where the name says that it
+    is an id (`orderId`, `contact_id`, `CallSid`) and of nobody's line (`caller_id`, `phone_id`), where the text is one word,
+    and where it is not written as a number is dialled from abroad (`+81…`). House patterns and e-mail count there as well.
+
+    Args:
+        name: of the string, as the platform calls it.
+        text: its value.
+    """
+    if not (is_id_name(name) and _ID_FORM.fullmatch(text)):
+        return redact(text, language, patterns)
+    for placeholder, pattern in patterns:
+        text = pattern.sub(placeholder.replace("\\", r"\\"), text)
+    return text
+
+
+def is_id_name(name: str) -> bool:
+    """Whether a name says that its value is an id, and not one of somebody's line."""
+    words = [word.lower() for word in _WORD.findall(name)]
+    return bool(words) and words[-1] in _ID_WORDS and not _LINE_WORDS.intersection(words)
 
 
 def hash_caller(event: CallEvent, key: bytes, tenant: str) -> CallEvent:

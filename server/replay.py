@@ -20,7 +20,7 @@ from detector.rules import Rules
 from detector.scoring import Scorer
 from server.client import IngestClient
 from server.errors import EventError, SetupError
-from server.redaction import redact_event
+from server.redaction import HousePatterns, redact_event
 from server.running_digits import RunningDigits
 from server.wire import decode_event
 
@@ -63,16 +63,26 @@ def change_message(event: AlertEvent) -> dict[str, Any]:
 
 
 def replay(
-    events: Iterable[CallEvent], *, scorer: Scorer, rules: Rules, playbook: Playbook, gate: Any
+    events: Iterable[CallEvent],
+    *,
+    scorer: Scorer,
+    rules: Rules,
+    playbook: Playbook,
+    gate: Any,
+    patterns: HousePatterns = (),
 ) -> Iterator[AlertEvent]:
-    """Recomputes the alerts of the calls, in the events' own time."""
+    """Recomputes the alerts of the calls, in the events' own time, masked as a server would mask them.
+
+    Args:
+        patterns: the house's own personal data.
+    """
     run = Replay(rules=rules, playbook=playbook, score=scorer.score, gate=gate)
     languages: dict[str, str] = {}
     running: dict[str, RunningDigits] = {}
     for event in events:
         language = getattr(event.body, "language", "") or languages.get(event.call_id, "ja")
         languages.setdefault(event.call_id, language)
-        clean = replace(redact_event(event, languages[event.call_id]), caller=None)
+        clean = replace(redact_event(event, languages[event.call_id], patterns), caller=None)
         masked: list[SegmentRedacted] = []
         if isinstance(clean.body, Segment):
             digits = running.setdefault(event.call_id, RunningDigits())

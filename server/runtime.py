@@ -506,6 +506,7 @@ class Runtime:
         if isinstance(row.value, TimerFired):
             call.timer_pending = False
         if isinstance(row.value, CallStarted) and row.value.caller_key:
+            self._writer.add(Entry(calls=[self._record(call)]))
             self._look_up(call)
         call.status_due = True
         call.status_news |= bool(outputs) or not isinstance(row.value, Segment)
@@ -640,6 +641,7 @@ class Runtime:
             talk_ms=state.clock.talk_ms,
             hold_ms=state.clock.hold_total_ms,
             monitoring=state.monitoring.state.value,
+            caller_key=state.caller_key,
         )
 
     def _retire(self, call: LiveCall) -> None:

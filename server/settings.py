@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from server.delivery.config import SenderConfig, SenderName
@@ -16,9 +16,11 @@ from server.links import check_template
 from server.logs import LogFormat, LogLevel
 from server.redaction import compile_patterns
 from server.routing import RoutingTable
+from server.storage.keyfile import KeySource
 
 MIN_KEY_BYTES: Final = 32
 MIN_SENDER_SECRET_BYTES: Final = 24
+FORGOTTEN_FILE: Final = "forgotten.jsonl"
 _LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 
 
@@ -30,6 +32,26 @@ class GroupGrant(BaseModel):
     role: Literal["operator", "supervisor", "lead", "admin"]
     tenant: str = Field("default", min_length=1, max_length=64)
     queues: tuple[str, ...] | None = None
+
+
+class Encryption(BaseModel):
+    """Where the keys of what is stored come from; neither means that nothing is encrypted."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key_file: Path | None = None
+    key_command: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _one(self) -> Encryption:
+        if self.key_file is not None and self.key_command:
+            raise ValueError("expected key_file or key_command, not both")
+        return self
+
+    @property
+    def source(self) -> KeySource:
+        """As the storage takes it."""
+        return KeySource(file=self.key_file, command=self.key_command)
 
 
 class Settings(BaseSettings):
@@ -76,6 +98,15 @@ class Settings(BaseSettings):
     keep_days: int = Field(90, ge=1, description="Days for which transcripts and the words in alerts are kept.")
     keep_record_days: int = Field(
         730, ge=1, description="Days for which calls and alerts are kept without their words, for reports."
+    )
+    encryption: Encryption = Field(
+        Encryption(),
+        description="Table with `key_file` or `key_command`: encrypts what is stored of people's words; see SECURITY.md.",
+    )
+    forgotten_file: Path | None = Field(
+        None,
+        description="List of forgotten callers (keyed hashes), best kept off `data_dir`, so that no restore loses it; none for"
+        " forgotten.jsonl in `data_dir`.",
     )
     tls_cert: Path | None = Field(None, description="Certificate chain (PEM) for TLS.")
     tls_key: Path | None = Field(None, description="Private key (PEM) for TLS.")
@@ -141,6 +172,11 @@ class Settings(BaseSettings):
     def _expressions(cls, value: dict[str, str]) -> dict[str, str]:
         compile_patterns(value)
         return value
+
+    @property
+    def forgotten_list(self) -> Path:
+        """Where the list of forgotten callers is."""
+        return self.forgotten_file if self.forgotten_file is not None else self.data_dir / FORGOTTEN_FILE
 
     @property
     def loopback(self) -> bool:

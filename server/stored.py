@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Final
 
 from detector.alerts import AlertEvent
@@ -16,44 +15,36 @@ from detector.rules import Rules, default_rules
 from detector.scoring import Scorer
 from detector.session import no_other_rules
 from server.errors import SetupError
+from server.installation import Installation
 from server.keys import house_key
 from server.redaction import caller_key
 from server.rulebook import Rulebook
 from server.storage import ledger
-from server.storage.daylog import DayLog
-from server.storage.embedded import EmbeddedLog
 from server.storage.port import CallRecord
-from server.storage.statedb import StateDatabase, open_engine
-
-
-def _state(data_dir: Path) -> StateDatabase:
-    path = data_dir / "state.sqlite"
-    if not path.exists():
-        raise SetupError(f"{path}: no such database")
-    return StateDatabase(open_engine(path))
-
+from server.storage.rekey import unopened
+from server.storage.tables import CALLS
 
 MAX_STORED: Final = 100_000
 """Stored calls that one comparison of rules replays, the newest."""
 
 
-def stored_calls(data_dir: Path, call_id: str | None, tenant: str = "default") -> list[CallRecord]:
+def stored_calls(where: Installation, call_id: str | None, tenant: str = "default") -> list[CallRecord]:
     """One stored call, or all of a tenant, newest first.
 
     Raises:
         SetupError: no such call.
     """
-    state = _state(data_dir)
+    state = where.state()
     if call_id is None:
         return state.calls(tenant, limit=MAX_STORED, open_only=False)
     record = state.find_call(tenant, call_id)
     if record is None:
-        raise SetupError(f"{data_dir}: no call of that id")
+        raise SetupError(f"{where.data_dir}: no call of that id")
     return [record]
 
 
 def replay_stored(
-    data_dir: Path,
+    where: Installation,
     records: Iterable[CallRecord],
     *,
     scorer: Scorer,
@@ -66,8 +57,8 @@ def replay_stored(
     Args:
         rules: for all of them, or None for the rules that each call began with.
     """
-    book = Rulebook(data_dir / "rules", current=default_rules(), digest="")
-    log = DayLog(data_dir / "log")
+    book = Rulebook(where.data_dir / "rules", current=default_rules(), digest="")
+    log = where.days()
     for record in records:
         run = Replay(
             rules=rules or default_rules(),
@@ -95,14 +86,14 @@ def replay_stored(
                 yield from run.feed_stored(call, value)
 
 
-def verify(data_dir: Path) -> list[str]:
-    """Checks the audit chain, and that SQLite finds no damage in any file.
+def verify(where: Installation) -> list[str]:
+    """Checks the audit chain, that SQLite finds no damage in any file, and that every sealed value opens in its place.
 
     Returns:
         What is wrong, one line each.
     """
     problems = []
-    state = _state(data_dir)
+    state, data_dir = where.state(), where.data_dir
     broken = state.verify_audit()
     if broken is not None:
         problems.append(f"audit: entry {broken} does not follow from the one before it")
@@ -116,66 +107,78 @@ def verify(data_dir: Path) -> list[str]:
             connection.close()
         if answer != "ok":
             problems.append(f"{path.name}: {answer}")
-    return problems
+    return problems if problems else list(unopened(data_dir, where.vault()))
 
 
-def purge(data_dir: Path, keep_days: int, keep_record_days: int) -> int:
+def purge(where: Installation, keep_days: int, keep_record_days: int) -> int:
     """Applies the retention once, as the server does every hour; returns how many day files went."""
-    _state(data_dir).engine.dispose()
-    log = EmbeddedLog(data_dir)
+    where.state().engine.dispose()
+    log = where.log()
     try:
         return log.purge(keep_days=keep_days, keep_record_days=keep_record_days)
     finally:
         log.close()
 
 
-def hold(data_dir: Path, call_id: str, tenant: str) -> int:
+def hold(where: Installation, call_id: str, tenant: str) -> int:
     """Copies a call to where no purge comes; returns how many rows were copied.
 
     Raises:
         SetupError: no such call, it has not ended yet, or its words are gone already.
     """
-    (record,) = stored_calls(data_dir, call_id, tenant)
+    (record,) = stored_calls(where, call_id, tenant)
     if record.ended_ms is None:
         raise SetupError("call: expected one that has ended; put it under hold then")
-    log = DayLog(data_dir / "log")
+    log = where.days()
     rows = list(log.read(tenant, record.instance))
     if not rows:
         raise SetupError("call: nothing of its transcript is left")
     return log.holds.add(rows)
 
 
-def release(data_dir: Path, call_id: str, tenant: str) -> int:
+def release(where: Installation, call_id: str, tenant: str) -> int:
     """Ends a call's hold; the next purge treats it like any other. Returns how many rows were deleted.
 
     Raises:
         SetupError: no such call.
     """
-    (record,) = stored_calls(data_dir, call_id, tenant)
-    return DayLog(data_dir / "log").holds.release(tenant, record.instance)
+    (record,) = stored_calls(where, call_id, tenant)
+    return where.days().holds.release(tenant, record.instance)
 
 
-def forget_caller(data_dir: Path, tenant: str, caller: str) -> int:
+def forget_caller(where: Installation, tenant: str, caller: str) -> int:
     """Deletes a caller's entries in the ledger; returns how many there were.
 
     Raises:
         SetupError: there is no database, or the caller is withheld or no valid number and so has no entries.
     """
-    key = caller_key(caller, house_key(data_dir, "caller"), tenant)
-    if key is None:
-        raise SetupError("caller: expected a valid number or an id; others are never in the ledger")
-    with _state(data_dir).engine.begin() as connection:
+    key = key_of(where, tenant, caller)
+    with where.state().engine.begin() as connection:
         return ledger.forget(connection, tenant, key)
 
 
-def rotate_caller_key(data_dir: Path) -> int:
-    """Replaces the key of the callers' hashes; the ledger starts anew, since hashes of two keys cannot be compared.
+def key_of(where: Installation, tenant: str, caller: str) -> str:
+    """A caller's keyed hash.
+
+    Raises:
+        SetupError: the caller is withheld or no valid number, and so nothing is kept under it.
+    """
+    key = caller_key(caller, house_key(where.data_dir, "caller"), tenant)
+    if key is None:
+        raise SetupError("caller: expected a valid number or an id; nothing is kept of others")
+    return key
+
+
+def rotate_caller_key(where: Installation) -> int:
+    """Replaces the key of the callers' hashes; the ledger starts anew and calls from before are nobody's any more, since
+    hashes of two keys cannot be compared.
 
     Returns:
         How many entries were deleted.
     """
-    with _state(data_dir).engine.begin() as connection:
+    with where.state().engine.begin() as connection:
         count = ledger.clear(connection)
-    (data_dir / "caller.key").unlink(missing_ok=True)
-    house_key(data_dir, "caller")
+        connection.execute(CALLS.update().values(caller_key=""))
+    (where.data_dir / "caller.key").unlink(missing_ok=True)
+    house_key(where.data_dir, "caller")
     return count

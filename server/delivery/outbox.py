@@ -15,6 +15,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
+from server.storage.bodies import Bodies
 from server.storage.tables import OUTBOX, SENDERS
 
 MAX_PENDING: Final = 50_000
@@ -77,10 +78,12 @@ class Outbox:
 
     Args:
         engine: of the state database.
+        bodies: seals the messages.
     """
 
-    def __init__(self, engine: sa.Engine) -> None:
+    def __init__(self, engine: sa.Engine, bodies: Bodies) -> None:
         self._engine = engine
+        self._bodies = bodies
 
     def register(self, name: str, tenant: str, *, cursor: int) -> SenderState:
         """Takes up a sender; one that is new begins at the given cursor, not with the past."""
@@ -125,7 +128,7 @@ class Outbox:
                 sa.select(sa.func.count()).where(OUTBOX.c.sender == name, OUTBOX.c.state == MessageState.PENDING.value)
             ).scalar_one()
             for message in messages:
-                values = _values(message)
+                values = _values(message, self._bodies)
                 if message.state is MessageState.PENDING:
                     if waiting >= MAX_PENDING:
                         values |= {"state": MessageState.DEAD.value, "reason": "overflow"}
@@ -156,7 +159,7 @@ class Outbox:
             .limit(limit)
         )
         with self._engine.connect() as connection:
-            return [_message(row) for row in connection.execute(query)]
+            return [_message(row, self._bodies.message(row)) for row in connection.execute(query)]
 
     def settle(self, message: Message, *, state: MessageState, reason: str, next_ms: int) -> None:
         """Notes what became of an attempt; the body of a sent message goes."""
@@ -199,7 +202,7 @@ class Outbox:
         return changed.rowcount > 0
 
     def replay(self, tenant: str, now_ms: int, *, row_id: int | None = None, sender: str | None = None) -> int:
-        """Sends dead letters again, from the first attempt on, under their old ids.
+        """Sends dead letters again, from the first attempt on, under their old ids; those whose words are gone stay dead.
 
         Args:
             row_id, sender: only this one, only this sender's; None for all of the tenant.
@@ -207,7 +210,7 @@ class Outbox:
         Returns:
             How many.
         """
-        which = [OUTBOX.c.tenant == tenant, OUTBOX.c.state == MessageState.DEAD.value]
+        which = [OUTBOX.c.tenant == tenant, OUTBOX.c.state == MessageState.DEAD.value, OUTBOX.c.body != b""]
         if row_id is not None:
             which.append(OUTBOX.c.id == row_id)
         if sender is not None:
@@ -226,7 +229,7 @@ class Outbox:
         if sender is not None:
             query = query.where(OUTBOX.c.sender == sender)
         with self._engine.connect() as connection:
-            return [_message(row, body=False) for row in connection.execute(query)]
+            return [_message(row, b"") for row in connection.execute(query)]
 
     def senders(self, tenant: str) -> dict[str, SenderState]:
         """What is remembered of a tenant's senders, by name."""
@@ -262,12 +265,13 @@ class Outbox:
             ).rowcount
 
 
-def _values(message: Message) -> dict[str, Any]:
+def _values(message: Message, bodies: Bodies) -> dict[str, Any]:
     names = (name for name in message.__dataclass_fields__ if name != "row_id")
-    return {name: getattr(message, name) for name in names} | {"state": message.state.value}
+    body = bodies.message_body(message.tenant, message.sender, message.message_id, message.body)
+    return {name: getattr(message, name) for name in names} | {"state": message.state.value, "body": body}
 
 
-def _message(row: Any, *, body: bool = True) -> Message:
+def _message(row: Any, body: bytes) -> Message:
     return Message(
         tenant=row.tenant,
         sender=row.sender,
@@ -277,7 +281,7 @@ def _message(row: Any, *, body: bool = True) -> Message:
         level=row.level,
         created_ms=row.created_ms,
         state=MessageState(row.state),
-        body=row.body if body else b"",
+        body=body,
         attempts=row.attempts,
         next_ms=row.next_ms,
         reason=row.reason,

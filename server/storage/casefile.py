@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
-import msgspec
 import sqlalchemy as sa
 
-from detector.alerts import Alert, AlertEvent
 from server.incident import Flag, Sources
+from server.storage.bodies import Bodies
 from server.storage.port import AuditEntry, CallRecord, Stored
 from server.storage.tables import ALERT_EVENTS, ALERTS, AUDIT, CALLS, FLAGS
 
 MAX_ISSUES: Final = 1_000
 """Issued reports of one call that are looked through for a hash."""
-_ALERT: Final = msgspec.msgpack.Decoder(Alert)
-_EVENT: Final = msgspec.msgpack.Decoder(AlertEvent)
 
 
 def find_instance(engine: sa.Engine, tenant: str, call_id: str, instance: str | None) -> CallRecord | None:
@@ -29,34 +26,40 @@ def find_instance(engine: sa.Engine, tenant: str, call_id: str, instance: str | 
     return CallRecord(**{name: getattr(row, name) for name in CallRecord.__dataclass_fields__}) if row else None
 
 
-def read_sources(engine: sa.Engine, record: CallRecord, read_call: Callable[[str, str], Iterator[Stored]]) -> Sources:
+def read_sources(
+    engine: sa.Engine, bodies: Bodies, record: CallRecord, read_call: Callable[[str, str], Iterator[Stored]]
+) -> Sources:
     """The call's log, alerts with their history, and flags."""
     tenant, instance = record.tenant, record.instance
     with engine.connect() as connection:
         alerts = [
-            _ALERT.decode(row.body)
-            for row in connection.execute(
-                sa.select(ALERTS.c.body)
-                .where(ALERTS.c.tenant == tenant, ALERTS.c.call_id == record.call_id, ALERTS.c.instance == instance)
-                .order_by(ALERTS.c.raised_ms, ALERTS.c.alert_id)
+            alert
+            for _, alert in bodies.alerts(
+                connection.execute(
+                    sa.select(ALERTS)
+                    .where(ALERTS.c.tenant == tenant, ALERTS.c.call_id == record.call_id, ALERTS.c.instance == instance)
+                    .order_by(ALERTS.c.raised_ms, ALERTS.c.alert_id)
+                )
             )
         ]
         history = [
-            _EVENT.decode(row.body)
-            for row in connection.execute(
-                sa.select(ALERT_EVENTS.c.body)
-                .where(
-                    ALERT_EVENTS.c.tenant == tenant,
-                    ALERT_EVENTS.c.alert_id.in_([alert.alert_id for alert in alerts]),
+            event
+            for _, event in bodies.events(
+                connection.execute(
+                    sa.select(ALERT_EVENTS)
+                    .where(
+                        ALERT_EVENTS.c.tenant == tenant,
+                        ALERT_EVENTS.c.alert_id.in_([alert.alert_id for alert in alerts]),
+                    )
+                    .order_by(ALERT_EVENTS.c.cursor)
                 )
-                .order_by(ALERT_EVENTS.c.cursor)
             )
         ]
         flags = [
             Flag(
                 segment_id=row.segment_id,
                 labels=tuple(filter(None, row.labels.split(","))),
-                note=row.note,
+                note=bodies.note(row),
                 actor=row.actor,
                 utc_ms=row.utc_ms,
             )

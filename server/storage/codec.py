@@ -97,10 +97,15 @@ def decode(kind: str, payload: bytes) -> Any:
     return _DECODERS[kind].decode(payload)
 
 
+def row_name(instance: str, kind: str, row_id: int, utc_ms: int, seq: int | None) -> str:
+    """What a row's payload is bound to when it is sealed: everything else that the row says."""
+    return f"{instance}\x1f{kind}\x1f{row_id}\x1f{utc_ms}\x1f{seq}"
+
+
 def stored(
     tenant: str, instance: str, position: int, *, kind: str, utc_ms: int, seq: int | None, payload: bytes
 ) -> Stored:
-    """A row as a table holds it, read back.
+    """A row as a table holds it, opened and read back.
 
     Raises:
         KeyError: unknown kind.
@@ -109,4 +114,16 @@ def stored(
     value = decode(kind, payload)
     return Stored(
         position=position, row=Row(tenant=tenant, instance=instance, kind=kind, utc_ms=utc_ms, seq=seq, value=value)
+    )
+
+
+def unreadable(tenant: str, instance: str, position: int, *, utc_ms: int, seq: int | None) -> Stored:
+    """Stands for a row that cannot be opened: its words are lost, that it was acknowledged is not.
+
+    A platform's event becomes a gap, so that the call is marked as incomplete; what the server had added is left out.
+    """
+    value: Gap | Tombstone = Tombstone(code="unreadable") if seq is None else Gap(first_seq=seq, last_seq=seq)
+    return Stored(
+        position=position,
+        row=Row(tenant=tenant, instance=instance, kind=kind_of(value), utc_ms=utc_ms, seq=seq, value=value),
     )

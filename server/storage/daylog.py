@@ -5,6 +5,7 @@ Knows rows and positions, nothing of calls or alerts. One thread writes; any thr
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -12,14 +13,17 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Final
 
+from detector.events import Segment
 from server.running_digits import masked_copy
 from server.storage import codec
 from server.storage.port import Redaction, Row, Stored
 from server.storage.retention import Holds
+from server.storage.vault import MARK, PLAIN, SealError, Vault
 
 SCHEMA_VERSION: Final = 1
 _ROW_BITS: Final = 36
 """A position is the day's ordinal above this many bits of row number: 68 thousand million rows a day."""
+_MARK: Final = bytes((MARK,))
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS log (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -35,13 +39,20 @@ CREATE INDEX IF NOT EXISTS log_by_call ON log (instance, tenant);
 _ROWS_AT_ONCE: Final = (128, 32, 8, 1)
 """Rows in one statement. sqlite3 gives the interpreter lock away at each statement and waits to have it back, up to
 `sys.getswitchinterval` while the event loop is busy: row by row, sixty rows took a tenth of a second."""
-_INTO: Final = "INSERT INTO log (tenant, instance, kind, utc_ms, seq, payload) VALUES "
-_INSERT: Final = {size: _INTO + ", ".join(["(?, ?, ?, ?, ?, ?)"] * size) for size in _ROWS_AT_ONCE}
+_INTO: Final = "INSERT INTO log (id, tenant, instance, kind, utc_ms, seq, payload) VALUES "
+_INSERT: Final = {size: _INTO + ", ".join(["(?, ?, ?, ?, ?, ?, ?)"] * size) for size in _ROWS_AT_ONCE}
+
+_log = logging.getLogger("mamori.storage")
 
 
 def day_of(utc_ms: int) -> date:
     """The UTC day of a moment in milliseconds since 1970."""
     return datetime.fromtimestamp(utc_ms / 1000, tz=UTC).date()
+
+
+def scope_of(day: date) -> str:
+    """The vault's scope of a day: no day has more values than one key may seal."""
+    return f"log/{day.isoformat()}"
 
 
 def position_of(day: date, row_id: int) -> int:
@@ -76,11 +87,13 @@ class DayLog:
 
     Args:
         folder: where they are; made when absent.
+        vault: seals the payloads.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, vault: Vault = PLAIN) -> None:
         self._folder = folder
-        self.holds = Holds(folder / "held.sqlite")
+        self._vault = vault
+        self.holds = Holds(folder / "held.sqlite", vault)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._day: date | None = None
         self._writer: sqlite3.Connection | None = None
@@ -105,8 +118,12 @@ class DayLog:
         try:
             top = connection.execute("SELECT coalesce(max(id), 0) FROM log").fetchone()[0]
             prepared = [
-                (row.tenant, row.instance, row.kind, row.utc_ms, row.seq, codec.encode(row.value)) for row in rows
-            ]
+                (
+                    row_id, row.tenant, row.instance, row.kind, row.utc_ms, row.seq,
+                    self._sealed(day, row_id, row.tenant, row.instance, row.kind, row.utc_ms, row.seq, row.value),
+                )
+                for row_id, row in enumerate(rows, top + 1)
+            ]  # fmt: skip
             start = 0
             while start < len(prepared):
                 size = next(size for size in _ROWS_AT_ONCE if size <= len(prepared) - start)
@@ -153,18 +170,7 @@ class DayLog:
                         "WHERE instance = ? AND tenant = ? AND id > ? ORDER BY id",
                         (instance, tenant, floor),
                     )
-                    rows = [
-                        codec.stored(
-                            tenant,
-                            instance,
-                            position_of(day, row_id),
-                            kind=kind,
-                            utc_ms=utc_ms,
-                            seq=seq,
-                            payload=payload,
-                        )
-                        for row_id, kind, utc_ms, seq, payload in found
-                    ]
+                    rows = [self._stored(day, tenant, instance, *row) for row in found]
                     if rows:
                         yield index, rows
             finally:
@@ -181,7 +187,7 @@ class DayLog:
             try:
                 connection.execute("BEGIN IMMEDIATE")
                 for item in items:
-                    self._redact(connection, item)
+                    self._redact(connection, day, item)
                 connection.execute("COMMIT")
             finally:
                 if connection.in_transaction:
@@ -189,18 +195,79 @@ class DayLog:
                 if connection is not self._writer:
                     connection.close()
 
-    def _redact(self, connection: sqlite3.Connection, item: Redaction) -> None:
-        kind = "transcript.segment"
+    def _redact(self, connection: sqlite3.Connection, day: date, item: Redaction) -> None:
+        tenant, instance = item.tenant, item.instance
         found = connection.execute(
-            "SELECT id, payload FROM log WHERE instance = ? AND tenant = ? AND kind = ?",
-            (item.instance, item.tenant, kind),
+            "SELECT id, kind, utc_ms, seq, payload FROM log WHERE instance = ? AND tenant = ? AND kind = ?",
+            (instance, tenant, "transcript.segment"),
         ).fetchall()
-        for row_id, payload in found:
-            segment = codec.decode(kind, payload)
-            if segment.segment_id != item.segment_id:
+        for row_id, kind, utc_ms, seq, payload in found:
+            segment = self._stored(day, tenant, instance, row_id, kind, utc_ms, seq, payload).row.value
+            if not isinstance(segment, Segment) or segment.segment_id != item.segment_id:
                 continue
             masked = replace(segment, text=masked_copy(segment.text, item.text))
-            connection.execute("UPDATE log SET payload = ? WHERE id = ?", (codec.encode(masked), row_id))
+            sealed = self._sealed(day, row_id, tenant, instance, kind, utc_ms, seq, masked)
+            connection.execute("UPDATE log SET payload = ? WHERE id = ?", (sealed, row_id))
+
+    def forget(self, tenant: str, instance: str) -> int:
+        """Puts tombstones in the place of all that a call's log says, so that its numbers stay and its words go.
+
+        Returns:
+            How many rows lost their content.
+        """
+        done = 0
+        for day in self.days():
+            connection = connect(self._path(day))
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                found = connection.execute(
+                    "SELECT id, utc_ms, seq FROM log WHERE instance = ? AND tenant = ? AND kind != 'tombstone'",
+                    (instance, tenant),
+                ).fetchall()
+                for row_id, utc_ms, seq in found:
+                    sealed = self._sealed(
+                        day, row_id, tenant, instance, "tombstone", utc_ms, seq, codec.Tombstone(code="forgotten")
+                    )
+                    connection.execute("UPDATE log SET kind = 'tombstone', payload = ? WHERE id = ?", (sealed, row_id))
+                connection.execute("COMMIT")
+                done += len(found)
+                scrub(connection)
+            finally:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                connection.close()
+        return done
+
+    def _sealed(
+        self, day: date, row_id: int, tenant: str, instance: str, kind: str, utc_ms: int, seq: int | None, value: object
+    ) -> bytes:
+        payload = codec.encode(value)
+        if not self._vault.active:
+            return payload
+        name = codec.row_name(instance, kind, row_id, utc_ms, seq)
+        return self._vault.seal(tenant, scope_of(day), name, payload)
+
+    def _stored(
+        self,
+        day: date,
+        tenant: str,
+        instance: str,
+        row_id: int,
+        kind: str,
+        utc_ms: int,
+        seq: int | None,
+        payload: bytes,
+    ) -> Stored:
+        position = position_of(day, row_id)
+        try:
+            if self._vault.active or payload[:1] == _MARK:
+                name = codec.row_name(instance, kind, row_id, utc_ms, seq)
+                payload = self._vault.open(tenant, scope_of(day), name, payload)
+        except SealError as error:
+            what = {"tenant": tenant, "scope": scope_of(day), "row": row_id, "why": str(error)}
+            _log.error("stored value cannot be opened", extra=what)
+            return codec.unreadable(tenant, instance, position, utc_ms=utc_ms, seq=seq)
+        return codec.stored(tenant, instance, position, kind=kind, utc_ms=utc_ms, seq=seq, payload=payload)
 
     def scrub(self) -> bool:
         """Empties the writer's journal, where overwritten pages live on; False while a reader holds it."""

@@ -25,6 +25,7 @@ from server.storage.daylog import DayLog, day_of
 from server.storage.port import Batch, CallRecord, Committed, Snapshot, Stored, StreamEntry
 from server.storage.retention import forget_records, forget_words
 from server.storage.statedb import StateDatabase, open_engine
+from server.storage.vault import PLAIN, Vault
 
 MAX_QUEUED_BATCHES: Final = 20_000
 """Batches that wait for the disk; beyond it `append` refuses, and so does the server."""
@@ -49,13 +50,14 @@ class EmbeddedLog:
     Args:
         data_dir: directory of all files; made when absent, readable by its owner only.
         now_ms: UTC in milliseconds since 1970.
+        vault: seals what people said, from `keyfile.open_vault`.
     """
 
-    def __init__(self, data_dir: Path, *, now_ms: Callable[[], int] = _now_ms) -> None:
+    def __init__(self, data_dir: Path, *, now_ms: Callable[[], int] = _now_ms, vault: Vault = PLAIN) -> None:
         data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._data_dir = data_dir
-        self._days = DayLog(data_dir / "log")
-        self._state = StateDatabase(open_engine(data_dir / "state.sqlite"))
+        self._days = DayLog(data_dir / "log", vault)
+        self._state = StateDatabase(open_engine(data_dir / "state.sqlite"), vault)
         self._now_ms = now_ms
         self._queue: queue.Queue[tuple[Batch, Future[Committed]] | None] = queue.Queue(MAX_QUEUED_BATCHES)
         self._failure = ""
@@ -68,6 +70,11 @@ class EmbeddedLog:
     def state(self) -> StateDatabase:
         """The state database, for tokens, reports and the audit chain."""
         return self._state
+
+    @property
+    def days(self) -> DayLog:
+        """The day files, for what reaches back into them."""
+        return self._days
 
     @property
     def failure(self) -> str:
@@ -150,11 +157,15 @@ class EmbeddedLog:
         first = day_of(now_ms) - timedelta(days=keep_days)
         gone = len(self._days.purge(first))
         midnight_ms = now_ms - now_ms % day_ms
-        forget_words(self._state.engine, midnight_ms - keep_days * day_ms, held)
+        forget_words(self._state.engine, self._state.bodies, midnight_ms - keep_days * day_ms, held)
         forget_records(self._state.engine, midnight_ms - keep_record_days * day_ms, held)
+        self.scrub_soon()
+        return gone
+
+    def scrub_soon(self) -> None:
+        """Words were overwritten beside the writer: the journals are emptied of them, where a reader holds one a little later."""
         if not self._state.scrub():
             self._unscrubbed = True
-        return gone
 
     def free_bytes(self) -> int:
         """Free bytes of the disk that the data directory is on."""

@@ -10,6 +10,7 @@ from sqlalchemy.dialects import sqlite
 from detector.events import EarlierComplaint
 from detector.ledger import is_shared
 from detector.rules import RepetitionRules
+from server.storage.bodies import Bodies
 from server.storage.port import LedgerEntry
 from server.storage.tables import LEDGER, LEDGER_SHARED
 
@@ -19,13 +20,14 @@ MAX_A_DAY: Final = 64
 _SAME: Final = RepetitionRules().ledger_similarity
 
 
-def put(connection: sa.Connection, entry: LedgerEntry) -> None:
+def put(connection: sa.Connection, entry: LedgerEntry, bodies: Bodies) -> None:
     """Writes one entry; a number with too many different complaints in a day is marked shared, and its entries go."""
     if _shared(connection, entry.tenant, entry.caller_key):
         return
-    row = {name: getattr(entry, name) for name in entry.__dataclass_fields__}
+    row = {name: getattr(entry, name) for name in entry.__dataclass_fields__} | {"centre": bodies.centre_body(entry)}
     connection.execute(sqlite.insert(LEDGER).values(**row).on_conflict_do_nothing())
-    day = _entries(connection, entry.tenant, entry.caller_key, since_ms=entry.utc_ms - DAY_MS, limit=MAX_A_DAY)
+    since_ms = entry.utc_ms - DAY_MS
+    day = _entries(connection, entry.tenant, entry.caller_key, since_ms=since_ms, limit=MAX_A_DAY, bodies=bodies)
     if is_shared(day, similarity=_SAME):
         forget(connection, entry.tenant, entry.caller_key)
         connection.execute(
@@ -34,12 +36,12 @@ def put(connection: sa.Connection, entry: LedgerEntry) -> None:
 
 
 def read(
-    connection: sa.Connection, tenant: str, caller_key: str, *, since_ms: int, limit: int
+    connection: sa.Connection, tenant: str, caller_key: str, *, since_ms: int, limit: int, bodies: Bodies
 ) -> list[EarlierComplaint]:
     """A caller's entries since a UTC time in milliseconds, newest first; none for a shared number."""
     if _shared(connection, tenant, caller_key):
         return []
-    return _entries(connection, tenant, caller_key, since_ms=since_ms, limit=limit)
+    return _entries(connection, tenant, caller_key, since_ms=since_ms, limit=limit, bodies=bodies)
 
 
 def forget(connection: sa.Connection, tenant: str, caller_key: str) -> int:
@@ -66,15 +68,16 @@ def _shared(connection: sa.Connection, tenant: str, caller_key: str) -> bool:
 
 
 def _entries(
-    connection: sa.Connection, tenant: str, caller_key: str, *, since_ms: int, limit: int
+    connection: sa.Connection, tenant: str, caller_key: str, *, since_ms: int, limit: int, bodies: Bodies
 ) -> list[EarlierComplaint]:
     query = (
-        sa.select(LEDGER.c.instance, LEDGER.c.model_version, LEDGER.c.centre)
+        sa.select(LEDGER)
         .where(LEDGER.c.tenant == tenant, LEDGER.c.caller_key == caller_key, LEDGER.c.utc_ms >= since_ms)
         .order_by(LEDGER.c.utc_ms.desc(), LEDGER.c.ordinal)
         .limit(limit)
     )
     return [
-        EarlierComplaint(call=row.instance, model_version=row.model_version, centre=row.centre)
+        EarlierComplaint(call=row.instance, model_version=row.model_version, centre=centre)
         for row in connection.execute(query)
+        if (centre := bodies.centre(row)) is not None
     ]

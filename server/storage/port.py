@@ -44,6 +44,7 @@ class CallRecord:
         ended_ms: UTC of its end, or None while it is open.
         next_seq: the lowest `seq` that is not consumed yet.
         level: the highest level that the call reached.
+        caller_key: keyed hash of the caller; empty when unknown or forgotten, None for a call from before it was kept.
     """
 
     tenant: str
@@ -60,6 +61,7 @@ class CallRecord:
     talk_ms: int = 0
     hold_ms: int = 0
     monitoring: str = "ok"
+    caller_key: str | None = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

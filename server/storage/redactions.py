@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Final
 
 import msgspec
 import sqlalchemy as sa
 
-from detector.alerts import Alert, AlertEvent, Evidence
+from detector.alerts import Alert, Evidence
 from server.running_digits import masked_copy
+from server.storage.bodies import Bodies
 from server.storage.port import Redaction
 from server.storage.tables import ALERT_EVENTS, ALERTS, OUTBOX
-
-_ALERT: Final = msgspec.msgpack.Decoder(Alert)
-_EVENT: Final = msgspec.msgpack.Decoder(AlertEvent)
 
 
 def masked_alert(alert: Alert, segment_id: str, text: str) -> tuple[Alert, dict[str, str]]:
@@ -40,38 +37,38 @@ def masked_alert(alert: Alert, segment_id: str, text: str) -> tuple[Alert, dict[
     return (replace(alert, evidence=evidence), changed) if changed else (alert, changed)
 
 
-def redact(connection: sa.Connection, item: Redaction) -> None:
+def redact(connection: sa.Connection, item: Redaction, bodies: Bodies) -> None:
     """Masks a segment in every alert of its call, in every version of them, and in messages that wait to be sent."""
     mine = (ALERTS.c.tenant == item.tenant) & (ALERTS.c.instance == item.instance)
     replaced: dict[str, dict[str, str]] = {}
-    for row in connection.execute(sa.select(ALERTS.c.alert_id, ALERTS.c.body).where(mine)).all():
-        alert, changed = masked_alert(_ALERT.decode(row.body), item.segment_id, item.text)
+    for row, found in bodies.alerts(connection.execute(sa.select(ALERTS).where(mine)).all()):
+        alert, changed = masked_alert(found, item.segment_id, item.text)
         if changed:
             replaced.setdefault(row.alert_id, {}).update(changed)
             one = mine & (ALERTS.c.alert_id == row.alert_id)
-            connection.execute(ALERTS.update().where(one).values(body=msgspec.msgpack.encode(alert)))
+            connection.execute(ALERTS.update().where(one).values(body=bodies.alert_body(item.tenant, alert)))
     told = (ALERT_EVENTS.c.tenant == item.tenant) & (ALERT_EVENTS.c.instance == item.instance)
     known = sa.select(ALERTS.c.alert_id).where(mine)
     # By alert, which is indexed; its history is short.
-    history = sa.select(ALERT_EVENTS.c.cursor, ALERT_EVENTS.c.alert_id, ALERT_EVENTS.c.body).where(
-        told, ALERT_EVENTS.c.alert_id.in_(known)
-    )
-    for told_row in connection.execute(history).all():
-        event = _EVENT.decode(told_row.body)
+    history = sa.select(ALERT_EVENTS).where(told, ALERT_EVENTS.c.alert_id.in_(known))
+    for told_row, event in bodies.events(connection.execute(history).all()):
         alert, changed = masked_alert(event.alert, item.segment_id, item.text)
         if changed:
             replaced.setdefault(told_row.alert_id, {}).update(changed)
-            body = msgspec.msgpack.encode(replace(event, alert=alert))
+            body = bodies.event_body(item.tenant, replace(event, alert=alert))
             connection.execute(ALERT_EVENTS.update().where(ALERT_EVENTS.c.cursor == told_row.cursor).values(body=body))
     for alert_id, texts in replaced.items():
-        _redact_outbox(connection, item.tenant, alert_id, texts)
+        _redact_outbox(connection, item.tenant, alert_id, texts, bodies)
 
 
-def _redact_outbox(connection: sa.Connection, tenant: str, alert_id: str, texts: dict[str, str]) -> None:
+def _redact_outbox(
+    connection: sa.Connection, tenant: str, alert_id: str, texts: dict[str, str], bodies: Bodies
+) -> None:
     mine = (OUTBOX.c.tenant == tenant) & (OUTBOX.c.alert_id == alert_id)
-    for row in connection.execute(sa.select(OUTBOX.c.id, OUTBOX.c.body).where(mine)).all():
-        body: Any = row.body
+    for row in connection.execute(sa.select(OUTBOX).where(mine)).all():
+        before = body = bodies.message(row)
         for old, new in texts.items():
             body = body.replace(msgspec.json.encode(old)[1:-1], msgspec.json.encode(new)[1:-1])
-        if body != row.body:
-            connection.execute(OUTBOX.update().where(OUTBOX.c.id == row.id).values(body=body))
+        if body != before:
+            sealed = bodies.message_body(tenant, row.sender, row.message_id, body)
+            connection.execute(OUTBOX.update().where(OUTBOX.c.id == row.id).values(body=sealed))

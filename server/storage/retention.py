@@ -12,18 +12,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-import msgspec
 import sqlalchemy as sa
 
-from detector.alerts import Alert, AlertEvent
+from detector.alerts import Alert
 from server.storage import codec
+from server.storage.bodies import Bodies
 from server.storage.port import Stored
-from server.storage.tables import ALERT_EVENTS, ALERTS, CALLS, FLAGS, SNAPSHOTS
+from server.storage.tables import ALERT_EVENTS, ALERTS, CALLS, FLAGS, OUTBOX, SNAPSHOTS
+from server.storage.vault import PLAIN, SealError, Vault
 
+SCOPE: Final = "held"
+"""The vault's scope of calls under hold."""
 CHUNK: Final = 200
 """Rows in one transaction, so that the log never waits long for the database."""
-_ALERT: Final = msgspec.msgpack.Decoder(Alert)
-_EVENT: Final = msgspec.msgpack.Decoder(AlertEvent)
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS held (
     tenant TEXT NOT NULL,
@@ -45,10 +46,12 @@ class Holds:
 
     Args:
         path: of the file; made when the first call is put under hold.
+        vault: seals the payloads.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, vault: Vault = PLAIN) -> None:
         self._path = path
+        self._vault = vault
 
     def _open(self) -> sqlite3.Connection:
         if not self._path.exists():
@@ -62,7 +65,7 @@ class Holds:
     def add(self, rows: Iterable[Stored]) -> int:
         """Copies a call's rows here; returns how many; the same rows again change nothing."""
         values = [
-            (row.tenant, row.instance, item.position, row.kind, row.utc_ms, row.seq, codec.encode(row.value))
+            (row.tenant, row.instance, item.position, row.kind, row.utc_ms, row.seq, self._sealed(item))
             for item in rows
             for row in (item.row,)
         ]
@@ -109,18 +112,32 @@ class Holds:
             ).fetchall()
         finally:
             connection.close()
-        return [
-            codec.stored(tenant, instance, position, kind=kind, utc_ms=utc_ms, seq=seq, payload=payload)
-            for position, kind, utc_ms, seq, payload in found
-        ]
+        return [self._stored(tenant, instance, *row) for row in found]
+
+    def _sealed(self, item: Stored) -> bytes:
+        row = item.row
+        name = codec.row_name(row.instance, row.kind, item.position, row.utc_ms, row.seq)
+        return self._vault.seal(row.tenant, SCOPE, name, codec.encode(row.value))
+
+    def _stored(
+        self, tenant: str, instance: str, position: int, kind: str, utc_ms: int, seq: int | None, payload: bytes
+    ) -> Stored:
+        try:
+            payload = self._vault.open(tenant, SCOPE, codec.row_name(instance, kind, position, utc_ms, seq), payload)
+        except SealError:
+            return codec.unreadable(tenant, instance, position, utc_ms=utc_ms, seq=seq)
+        return codec.stored(tenant, instance, position, kind=kind, utc_ms=utc_ms, seq=seq, payload=payload)
 
 
-def _without_words(alert: Alert) -> Alert:
-    return replace(alert, evidence=tuple(replace(piece, text="", answer="", spans=()) for piece in alert.evidence))
+def without_words(alert: Alert) -> Alert:
+    """An alert without what was said and what was noted on it."""
+    evidence = tuple(replace(piece, text="", answer="", spans=()) for piece in alert.evidence)
+    return replace(alert, evidence=evidence, note="")
 
 
-def forget_words(engine: sa.Engine, before_ms: int, held: Instances) -> int:
-    """Takes what was said out of alerts and their history, and deletes snapshots of calls that ended by then.
+def forget_words(engine: sa.Engine, bodies: Bodies, before_ms: int, held: Instances) -> int:
+    """Takes what was said and noted out of alerts, their history, flags and messages, deletes snapshots of calls that
+    ended by then, and takes away by whom the calls were.
 
     Args:
         before_ms: UTC; what was raised or written before goes.
@@ -137,26 +154,45 @@ def forget_words(engine: sa.Engine, before_ms: int, held: Instances) -> int:
         query = query.order_by(ALERTS.c.raised_ms, ALERTS.c.alert_id).limit(CHUNK)
         with engine.begin() as connection:
             rows = connection.execute(query).all()
-            for row in rows:
-                alert = _ALERT.decode(row.body)
-                if (row.tenant, row.instance) in held or _without_words(alert) == alert:
+            for row, alert in bodies.alerts(rows):
+                if (row.tenant, row.instance) in held or without_words(alert) == alert:
                     continue
                 one = (ALERTS.c.tenant == row.tenant) & (ALERTS.c.alert_id == row.alert_id)
-                connection.execute(
-                    ALERTS.update().where(one).values(body=msgspec.msgpack.encode(_without_words(alert)))
-                )
+                body = bodies.alert_body(row.tenant, without_words(alert))
+                connection.execute(ALERTS.update().where(one).values(body=body))
                 done += 1
         if len(rows) < CHUNK:
             break
         low = (rows[-1].raised_ms, rows[-1].alert_id)
-    done += _forget_history(engine, before_ms, held)
+    done += _forget_history(engine, bodies, before_ms, held)
     old = sa.select(CALLS.c.instance).where(CALLS.c.tenant == SNAPSHOTS.c.tenant, CALLS.c.ended_ms < before_ms)
     with engine.begin() as connection:
         connection.execute(SNAPSHOTS.delete().where(SNAPSHOTS.c.instance.in_(old)))
+    _forget_loose_words(engine, before_ms, held)
     return done
 
 
-def _forget_history(engine: sa.Engine, before_ms: int, held: Instances) -> int:
+def _forget_loose_words(engine: sa.Engine, before_ms: int, held: Instances) -> None:
+    """Notes on flags, messages on their way, whose call it was; calls under hold keep theirs, a message has no call."""
+    for table, column, empty, when in (
+        (FLAGS, "note", b"", FLAGS.c.utc_ms),
+        (CALLS, "caller_key", "", CALLS.c.ended_ms),
+    ):
+        query = sa.select(table.c.tenant, table.c.instance).distinct().where(when < before_ms, table.c[column] != empty)
+        with engine.connect() as connection:
+            found = [(row.tenant, row.instance) for row in connection.execute(query)]
+        for start in range(0, len(found), CHUNK):
+            with engine.begin() as connection:
+                for tenant, instance in found[start : start + CHUNK]:
+                    if (tenant, instance) not in held:
+                        one = (table.c.tenant == tenant) & (table.c.instance == instance) & (when < before_ms)
+                        connection.execute(table.update().where(one).values({column: empty}))
+    unsent = (OUTBOX.c.created_ms < before_ms) & (OUTBOX.c.body != b"")
+    with engine.begin() as connection:
+        connection.execute(OUTBOX.update().where(unsent).values(body=b"", state="dead", reason="too_old"))
+
+
+def _forget_history(engine: sa.Engine, bodies: Bodies, before_ms: int, held: Instances) -> int:
     done, cursor = 0, 0
     while True:
         query = (
@@ -167,12 +203,11 @@ def _forget_history(engine: sa.Engine, before_ms: int, held: Instances) -> int:
         )
         with engine.begin() as connection:
             rows = connection.execute(query).all()
-            for row in rows:
-                event = _EVENT.decode(row.body)
-                plain = replace(event, alert=_without_words(event.alert))
+            for row, event in bodies.events(rows):
+                plain = replace(event, alert=without_words(event.alert))
                 if (row.tenant, row.instance) in held or plain == event:
                     continue
-                body = msgspec.msgpack.encode(plain)
+                body = bodies.event_body(row.tenant, plain)
                 connection.execute(ALERT_EVENTS.update().where(ALERT_EVENTS.c.cursor == row.cursor).values(body=body))
                 done += 1
         if len(rows) < CHUNK:

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, cast
 
-import msgspec
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
@@ -21,14 +20,15 @@ from detector.alerts import CLOSED, Alert, AlertEvent, AlertState
 from detector.events import EarlierComplaint
 from detector.replaying import parse_utc_ms
 from server.storage import ledger as ledger_table
+from server.storage.bodies import Bodies
 from server.storage.daylog import scrub
 from server.storage.port import AuditEntry, CallRecord, LedgerEntry, Redaction, Snapshot, StreamEntry
 from server.storage.redactions import redact
 from server.storage.tables import ALERT_EVENTS, ALERTS, AUDIT, CALLS, SNAPSHOTS
+from server.storage.vault import PLAIN, Vault
 
 _CLOSED: Final = tuple(state.value for state in CLOSED)
-_EVENT: Final = msgspec.msgpack.Decoder(AlertEvent)
-_ALERT: Final = msgspec.msgpack.Decoder(Alert)
+_ALERT_COLUMNS: Final = (ALERTS.c.tenant, ALERTS.c.alert_id, ALERTS.c.version, ALERTS.c.instance, ALERTS.c.body)
 
 
 def open_engine(path: Path) -> sa.Engine:
@@ -58,10 +58,16 @@ def migrate(engine: sa.Engine) -> None:
 
 
 class StateDatabase:
-    """Reads from any thread, writes from one."""
+    """Reads from any thread, writes from one.
 
-    def __init__(self, engine: sa.Engine) -> None:
+    Args:
+        engine: from `open_engine`.
+        vault: seals the words in it.
+    """
+
+    def __init__(self, engine: sa.Engine, vault: Vault = PLAIN) -> None:
         self.engine = engine
+        self.bodies = Bodies(vault)
 
     def write(
         self,
@@ -84,14 +90,15 @@ class StateDatabase:
             if calls:
                 self._put(connection, CALLS, [_fields(item) for item in calls])
             if snapshots:
-                self._put(connection, SNAPSHOTS, [_fields(item) for item in snapshots])
+                rows = [{**_fields(item), "data": self.bodies.snapshot_data(item)} for item in snapshots]
+                self._put(connection, SNAPSHOTS, rows)
             cursors = [self._alert(connection, tenant, instance, event) for tenant, instance, event in alerts]
             for entry in audit:
                 self._audit(connection, entry)
             for left in ledger:
-                ledger_table.put(connection, left)
+                ledger_table.put(connection, left, self.bodies)
             for item in redactions:
-                redact(connection, item)
+                redact(connection, item, self.bodies)
         return cursors
 
     def scrub(self) -> bool:
@@ -118,7 +125,7 @@ class StateDatabase:
                 version=alert.version,
                 instance=instance,
                 utc_ms=parse_utc_ms(alert.updated_at),
-                body=msgspec.msgpack.encode(event),
+                body=self.bodies.event_body(tenant, event),
             )
             .on_conflict_do_nothing(index_elements=["tenant", "alert_id", "version"])
         )
@@ -140,7 +147,7 @@ class StateDatabase:
             "version": alert.version,
             "raised_ms": parse_utc_ms(alert.raised_at),
             "acknowledged_ms": parse_utc_ms(alert.acknowledged_at) if alert.acknowledged_at else None,
-            "body": msgspec.msgpack.encode(alert),
+            "body": self.bodies.alert_body(tenant, alert),
         }
         self._put(connection, ALERTS, [row])
         return int(written.lastrowid)
@@ -178,20 +185,9 @@ class StateDatabase:
                 SNAPSHOTS, (CALLS.c.tenant == SNAPSHOTS.c.tenant) & (CALLS.c.instance == SNAPSHOTS.c.instance)
             )
         )
-        found = []
         with self.engine.connect() as connection:
-            for row in connection.execute(joined.where(CALLS.c.ended_ms.is_(None)).order_by(CALLS.c.started_ms)):
-                snapshot = None
-                if row.data is not None:
-                    snapshot = Snapshot(
-                        tenant=row.tenant,
-                        instance=row.instance,
-                        position=row.position,
-                        fold_version=row.fold_version,
-                        data=row.data,
-                    )
-                found.append((_call(row), snapshot))
-        return found
+            rows = connection.execute(joined.where(CALLS.c.ended_ms.is_(None)).order_by(CALLS.c.started_ms))
+            return [(_call(row), self.bodies.snapshot(row) if row.data is not None else None) for row in rows]
 
     def find_call(self, tenant: str, call_id: str) -> CallRecord | None:
         """The latest instance of a call id."""
@@ -221,49 +217,51 @@ class StateDatabase:
 
     def alert(self, tenant: str, alert_id: str) -> tuple[str, Alert] | None:
         """An alert and its call instance."""
-        query = sa.select(ALERTS.c.instance, ALERTS.c.body).where(
-            ALERTS.c.tenant == tenant, ALERTS.c.alert_id == alert_id
-        )
+        query = sa.select(*_ALERT_COLUMNS).where(ALERTS.c.tenant == tenant, ALERTS.c.alert_id == alert_id)
         with self.engine.connect() as connection:
             row = connection.execute(query).first()
-        return (row.instance, _ALERT.decode(row.body)) if row is not None else None
+        alert = self.bodies.alert(row) if row is not None else None
+        return (row.instance, alert) if row is not None and alert is not None else None
 
     def alerts(self, tenant: str, *, open_only: bool, limit: int, call_id: str | None) -> list[Alert]:
         """Alerts, newest first."""
-        query = sa.select(ALERTS.c.body).where(ALERTS.c.tenant == tenant).order_by(ALERTS.c.raised_ms.desc())
+        query = sa.select(*_ALERT_COLUMNS).where(ALERTS.c.tenant == tenant).order_by(ALERTS.c.raised_ms.desc())
         if open_only:
             query = query.where(ALERTS.c.state.not_in(_CLOSED))
         if call_id is not None:
             query = query.where(ALERTS.c.call_id == call_id)
         with self.engine.connect() as connection:
-            return [_ALERT.decode(row.body) for row in connection.execute(query.limit(limit))]
+            return [alert for _, alert in self.bodies.alerts(connection.execute(query.limit(limit)))]
 
     def waiting_alerts(self, *, since_ms: int) -> list[tuple[str, str, Alert]]:
         """Open and snoozed alerts of all tenants, as (tenant, instance, alert)."""
-        query = sa.select(ALERTS.c.tenant, ALERTS.c.instance, ALERTS.c.body).where(
+        query = sa.select(*_ALERT_COLUMNS).where(
             ALERTS.c.state.in_((AlertState.OPEN.value, AlertState.SNOOZED.value)), ALERTS.c.raised_ms >= since_ms
         )
         with self.engine.connect() as connection:
-            return [(row.tenant, row.instance, _ALERT.decode(row.body)) for row in connection.execute(query)]
+            found = self.bodies.alerts(connection.execute(query))
+            return [(row.tenant, row.instance, alert) for row, alert in found]
 
     def stream(self, tenant: str, *, after: int, limit: int) -> list[StreamEntry]:
-        """Alert events behind a cursor."""
-        query = (
-            sa.select(ALERT_EVENTS.c.cursor, ALERT_EVENTS.c.body)
-            .where(ALERT_EVENTS.c.tenant == tenant, ALERT_EVENTS.c.cursor > after)
-            .order_by(ALERT_EVENTS.c.cursor)
-            .limit(limit)
-        )
+        """Alert events behind a cursor; fewer than `limit` only where there are no more."""
+        query = sa.select(ALERT_EVENTS).where(ALERT_EVENTS.c.tenant == tenant).order_by(ALERT_EVENTS.c.cursor)
+        found: list[StreamEntry] = []
         with self.engine.connect() as connection:
-            return [
-                StreamEntry(cursor=row.cursor, tenant=tenant, event=_EVENT.decode(row.body))
-                for row in connection.execute(query)
-            ]
+            while (missing := limit - len(found)) > 0:
+                rows = connection.execute(query.where(ALERT_EVENTS.c.cursor > after).limit(missing)).all()
+                found += [
+                    StreamEntry(cursor=row.cursor, tenant=tenant, event=event)
+                    for row, event in self.bodies.events(rows)
+                ]
+                if len(rows) < missing:
+                    break
+                after = rows[-1].cursor
+        return found
 
     def earlier_complaints(self, tenant: str, caller_key: str, *, since_ms: int, limit: int) -> list[EarlierComplaint]:
         """A caller's complaints in the ledger, newest first."""
         with self.engine.connect() as connection:
-            return ledger_table.read(connection, tenant, caller_key, since_ms=since_ms, limit=limit)
+            return ledger_table.read(connection, tenant, caller_key, since_ms=since_ms, limit=limit, bodies=self.bodies)
 
     def cursor_range(self) -> tuple[int, int]:
         """First and last cursor of the stream, 0 and 0 when it is empty."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import stat
 from datetime import UTC, datetime
+from functools import partial
 
 import pytest
 
@@ -15,12 +16,14 @@ from detector.ledger import SHARED_COMPLAINTS
 from detector.scoring import ScoreResult
 from server.storage.embedded import EmbeddedLog
 from server.storage.port import AuditEntry, Batch, CallRecord, LedgerEntry, Row, Snapshot
+from server.storage.vault import Key, Vault
 from tests.detector.calls import Call
 from tests.detector.scripted import vector
 
 DAY_MS = 86_400_000
 NOW_MS = int(datetime(2026, 11, 24, 12, tzinfo=UTC).timestamp() * 1000)
-ENGINES = {"embedded": EmbeddedLog}
+SEALED = Vault([Key(key_id="k1", secret=bytes(32))])
+ENGINES = {"embedded": EmbeddedLog, "embedded, encrypted": partial(EmbeddedLog, vault=SEALED)}
 
 
 @pytest.fixture(params=sorted(ENGINES))

@@ -1,15 +1,21 @@
 from __future__ import annotations
 
+import json
 import logging
 
+import httpx
 import pytest
+from click.testing import CliRunner
 
-from detector.events import CallEvent, CallStarted
+from detector.events import CallEnded, CallEvent, CallStarted
+from server.classify import read_line
+from server.cli import main
 from server.digits import is_card, is_my_number
 from server.errors import SetupError
-from server.redaction import compile_patterns, hash_caller, redact
+from server.installation import read_installation
+from server.redaction import compile_patterns, hash_caller, redact, redact_event
 from server.settings import load_settings
-from tests.server.running import platform, said, serving, started
+from tests.server.running import ScriptedScorer, platform, said, serving, started, supervisor
 
 
 @pytest.mark.parametrize(
@@ -107,3 +113,90 @@ async def test_nothing_that_was_said_is_in_a_log_line_or_a_file_in_the_clear(tmp
     stored = b"".join(path.read_bytes() for path in (tmp_path / "data").rglob("*") if path.is_file())
     for number in ("090-1234-5678", "+819012345678", "080-9876-5432", "8098765432"):
         assert number.encode() not in stored
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "stored"),
+    [
+        ("orderId", "0312345678", "0312345678"),
+        ("contact_id", "4111111111111111", "4111111111111111"),
+        ("CallSid", "CA09012345678", "CA09012345678"),
+        (
+            "InstanceARN",
+            "arn:aws:connect:ap-northeast-1:123456789018:i",
+            "arn:aws:connect:ap-northeast-1:123456789018:i",
+        ),
+        ("ticket", "123456789018", "123456789018"),
+        ("x-session-key", "09012345678", "09012345678"),
+        ("ref", "call 0312345678", "call 〈電話番号〉"),
+        ("id", "+81312345678", "+〈電話番号〉"),
+        ("contact_id", "a@example.com", "〈メール〉"),
+        ("contact_id", "M-123456", "〈会員番号〉"),
+        ("caller_id", "09012345678", "〈電話番号〉"),
+        ("customerId", "09012345678", "〈電話番号〉"),
+        ("cardId", "4111111111111111", "〈カード番号〉"),
+        ("note", "0312345678", "〈電話番号〉"),
+        ("paid", "0312345678", "〈電話番号〉"),
+        ("番号", "0312345678", "〈電話番号〉"),
+    ],
+)
+def test_ids_of_a_platform_stay_whole_and_numbers_of_people_do_not(name, value, stored):
+    patterns = compile_patterns({"会員番号": r"M-\d{6}"})
+    event = redact_event(CallEvent(call_id="c", body=CallStarted(metadata={name: value})), "ja", patterns)
+    assert event.body.metadata == {name: stored}
+
+
+def test_the_reason_of_an_end_is_masked():
+    event = CallEvent(call_id="c", body=CallEnded(offset_ms=1, reason="090-1234-5678 hung up"))
+    assert redact_event(event, "ja").body.reason == "〈電話番号〉 hung up"
+
+
+def test_the_command_line_masks_what_the_house_describes(tmp_path, monkeypatch):
+    config = tmp_path / "mamori.toml"
+    config.write_text("[redact]\n\"会員番号\" = 'M-\\d{6}'\n", encoding="utf-8")
+    patterns = read_installation(config).patterns
+    _, request = read_line(json.dumps({"text": "会員M-123456だ", "context": ["agent: M-654321ですね"]}), patterns)
+    assert request.text == "会員〈会員番号〉だ"
+    assert request.context[0].text == "〈会員番号〉ですね"
+    seen = []
+    monkeypatch.setattr("models.scorer.load_scorer", lambda _model: Seeing(seen))
+    answer = CliRunner().invoke(main, ["classify", "--config", str(config)], input='{"text": "会員M-123456だ"}\n')
+    assert answer.exit_code == 0, answer.output
+    calls = tmp_path / "calls.jsonl"
+    events = (started(), said(1, "バカ、会員M-123456だ"))
+    calls.write_text("".join(json.dumps(event) + "\n" for event in events), encoding="utf-8")
+    answer = CliRunner().invoke(main, ["replay", str(calls), "--config", str(config)])
+    assert answer.exit_code == 0, answer.output
+    assert "会員〈会員番号〉だ" in answer.stdout
+    assert [text for text in seen if "M-123456" in text] == []
+    assert len(seen) >= 2
+
+
+class Seeing(ScriptedScorer):
+    """Keeps what it was asked."""
+
+    def __init__(self, seen: list[str]) -> None:
+        self.seen = seen
+
+    def score(self, requests):
+        self.seen += [request.text for request in requests]
+        return super().score(requests)
+
+
+async def test_supervisors_notes_are_masked_by_the_houses_patterns_on_every_way(tmp_path):
+    async with (
+        serving(tmp_path, redact={"会員番号": r"M-\d{6}"}) as running,
+        platform(running) as peer,
+        supervisor(running) as watcher,
+        httpx.AsyncClient(base_url=running.http) as http,
+    ):
+        for call_id in ("c-1", "c-2"):
+            await peer.send(started(call_id=call_id), said(1, "バカ", call_id=call_id))
+            alert_id = (await watcher.until("alert.raised"))["alert"]["alert_id"]
+            body = {"outcome": "harassment", "note": "会員M-123456、080-9876-5432"}
+            if call_id == "c-1":
+                assert (await watcher.command(type="resolve", alert_id=alert_id, **body))["type"] == "ok"
+            else:
+                assert (await http.post(f"/v1/alerts/{alert_id}/resolve", json=body)).status_code == 200
+        alerts = (await http.get("/v1/alerts?state=all")).json()["alerts"]
+    assert [alert["note"] for alert in alerts] == ["会員〈会員番号〉、〈電話番号〉"] * 2

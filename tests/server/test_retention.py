@@ -4,13 +4,17 @@ import asyncio
 import shutil
 import time
 
+import sqlalchemy as sa
 from click.testing import CliRunner
 
 from detector.events import Segment
 from server.cli import main
+from server.delivery.outbox import Message, MessageState, Outbox
 from server.retention import Retention
 from server.storage.embedded import EmbeddedLog
+from server.storage.tables import CALLS
 from tests.server.running import ended, platform, said, serving, started, supervisor
+from tests.server.test_encryption import NOTE, abused, holding
 
 DAY_MS = 86_400_000
 WORDS = "バカ野郎、返金しろ"
@@ -82,6 +86,38 @@ async def test_only_a_call_that_is_there_and_has_ended_can_be_held(tmp_path):
         answer = runner.invoke(main, ["db", "hold", call_id, "--data-dir", str(tmp_path)])
         assert answer.exit_code == 1
         assert why in answer.output
+
+
+async def test_notes_messages_and_whose_call_it_was_go_with_the_words(tmp_path):
+    data = tmp_path / "data"
+    await abused(data, "c-1")
+    log = EmbeddedLog(data)
+    outbox = Outbox(log.state.engine, log.state.bodies)
+    outbox.register("gone", "default", cursor=0)
+    body, now_ms = WORDS.encode(), time.time_ns() // 1_000_000
+    for state in (MessageState.PENDING, MessageState.DEAD):
+        message = Message(
+            tenant="default", sender="gone", message_id=state.value, alert_id="a", change="alert.raised", level="warning",
+            created_ms=now_ms, state=state, body=body,
+        )  # fmt: skip
+        outbox.put("gone", [message], cursor=None)
+    log.close()
+    log = aged(data, 89)
+    log.purge(keep_days=90, keep_record_days=730)
+    assert [message.body for message in outbox.due("gone", now_ms, limit=9)] == [body]
+    log.close()
+    log = aged(data, 91)
+    log.purge(keep_days=90, keep_record_days=730)
+    log.close()
+    assert holding(data, WORDS, NOTE) == []
+    assert outbox.due("gone", now_ms, limit=9) == []
+    assert {(item.message_id, item.state.value) for item in outbox.messages("default")} == {
+        ("pending", "dead"),
+        ("dead", "dead"),
+    }
+    assert outbox.replay("default", now_ms) == 0
+    with log.state.engine.connect() as connection:
+        assert connection.execute(sa.select(CALLS.c.call_id, CALLS.c.caller_key)).all() == [("c-1", "")]
 
 
 class Clock:

@@ -13,6 +13,7 @@ from detector.playbook import default_playbook
 from detector.rules import Rules, parse_rules
 from server.app import partial_gate
 from server.cli import main
+from server.installation import read_installation
 from server.stored import replay_stored, stored_calls
 from tests.server.running import Running, ScriptedScorer, ended, platform, said, serving, start, started, supervisor
 
@@ -41,8 +42,8 @@ def shown(event: AlertEvent) -> dict[str, Any]:
 def recomputed(folder, call_id: str, rules: Rules | None = None) -> list[AlertEvent]:
     return list(
         replay_stored(
-            folder,
-            stored_calls(folder, call_id),
+            read_installation(None, folder),
+            stored_calls(read_installation(None, folder), call_id),
             scorer=ScriptedScorer(),
             rules=rules,
             playbook=default_playbook(),

@@ -11,6 +11,7 @@ from server.delivery.outbox import Message, MessageState, Outbox
 from server.delivery.secrets import read_secrets
 from server.errors import SetupError
 from server.settings import check_exposure, load_settings
+from server.storage.bodies import Bodies
 from server.storage.statedb import open_engine
 from tests.server.delivery.receiver import KEY, secret
 
@@ -111,7 +112,7 @@ tiers = [{{senders = ["{name}"]}}]
 
 
 def test_dead_letters_from_the_command_line(tmp_path):
-    box = Outbox(open_engine(tmp_path / "state.sqlite"))
+    box = Outbox(open_engine(tmp_path / "state.sqlite"), Bodies())
     box.register("hook", "default", cursor=0)
     letters = [
         Message(
