@@ -51,7 +51,7 @@ class Labelled:
 
 
 def read_labelled(path: Path) -> list[Labelled]:
-    """`classify` input plus `labels`, and optionally `cues`, `tags`, `group`, `spans` (`[[start, end], …]`).
+    """`classify` input plus `labels`, and optionally `cues`, `tags`, `group`, `spans` (`[{"start": 0, "end": 6}]`).
 
     Raises:
         CorpusError: a line is not valid.
@@ -73,7 +73,7 @@ def read_labelled(path: Path) -> list[Labelled]:
                         labels=labels,
                         tags=frozenset(record.get("tags", [])),
                         group=str(record.get("group", "")),
-                        spans=tuple((int(start), int(end)) for start, end in record.get("spans", [])),
+                        spans=tuple((int(span["start"]), int(span["end"])) for span in record.get("spans", [])),
                     )
                 )
             except (ValueError, KeyError, TypeError, AttributeError, ItemError) as error:

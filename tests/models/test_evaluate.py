@@ -6,6 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from models.commands import evaluate
+from models.corpus.schema import FOLDER
 from models.errors import CorpusError
 from models.evaluate import evaluate_utterances, read_labelled
 from models.lexicon_scorer import LexiconScorer
@@ -52,7 +53,7 @@ def test_the_report_is_written(path: Path, tmp_path: Path) -> None:
 
 def test_shown_words_are_compared_with_marked_ones(tmp_path: Path) -> None:
     path = tmp_path / "items.jsonl"
-    path.write_text(json.dumps({**LINES[0], "spans": [[0, 6]]}))
+    path.write_text(json.dumps({**LINES[0], "spans": [{"start": 0, "end": 6}]}))
     (item,) = read_labelled(path)
     (result,) = LexiconScorer().score([item.request])
     shown = {place for span in result.spans for place in range(span.start, span.end)}
@@ -83,3 +84,8 @@ def test_the_command(path: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "macro-F1" in result.output
     assert CliRunner().invoke(evaluate, []).exit_code == 2
+
+
+def test_the_corpus_itself_can_be_read() -> None:
+    items = read_labelled(FOLDER / "utterances.ja.test.jsonl")
+    assert any(item.spans for item in items)
