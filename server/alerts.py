@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import parse_qs
 
@@ -30,6 +31,8 @@ MAX_WATCHES: Final = 20
 """Calls that one connection may watch (design § 4)."""
 TRANSCRIPT_SEGMENTS: Final = 200
 PAGE: Final = 1_000
+BATCH: Final = 500
+"""Messages of one frame at most, for those that asked for several at once."""
 MAX_BEHIND: Final = 100_000
 """A cursor further behind than this is answered by a reset: replaying it would take longer than a snapshot."""
 
@@ -90,6 +93,21 @@ def answer_message(ref: str | int | None, answer: ActionAnswer) -> dict[str, Any
     return message
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """One message of the stream.
+
+    Args:
+        cursor: where it stands, or None for state that has no place in history.
+        kind: its `type`.
+        body: all of it, as JSON.
+    """
+
+    cursor: int | None
+    kind: str
+    body: bytes = field(repr=False)
+
+
 class AlertStream:
     """One listener's view: history after a cursor, then live, in order and once.
 
@@ -119,69 +137,85 @@ class AlertStream:
         self._attentions = attentions
         self.subscription = Subscription(tenant=principal.tenant, queues=allowed, statuses=statuses)
 
-    async def messages(self, after: int | None) -> AsyncGenerator[tuple[int | None, dict[str, Any]], None]:
-        """Yields (cursor or None, message) until the listener is too slow; then it ends."""
+    async def messages(self, after: int | None) -> AsyncGenerator[Told, None]:
+        """Yields one message after another until the listener is too slow; then it ends."""
+        batches = self.batches(after)
+        try:
+            async for batch in batches:
+                for told in batch:
+                    yield told
+        finally:
+            await batches.aclose()
+
+    async def batches(self, after: int | None) -> AsyncGenerator[list[Told], None]:
+        """Yields what there is at a time until the listener is too slow; then it ends."""
         self._hub.subscribe(self.subscription)
         try:
             sent = 0
-            async for cursor, message in self._begin(after):
-                sent = max(sent, cursor or 0)
-                yield cursor, message
+            async for batch in self._begin(after):
+                sent = max(sent, *(told.cursor or 0 for told in batch))
+                yield batch
             while True:
-                for item in await self.subscription.next():
-                    if item.topic == "alert" and item.cursor <= sent:
-                        continue
-                    yield (item.cursor or None), self._message(item)
+                items = await self.subscription.next()
+                batch = [self._told(item) for item in items if item.topic != "alert" or item.cursor > sent]
+                if batch:
+                    yield batch
                 if self.subscription.overflowed:
                     return
         finally:
             self._hub.unsubscribe(self.subscription)
 
-    async def _begin(self, after: int | None) -> AsyncGenerator[tuple[int | None, dict[str, Any]], None]:
+    async def _begin(self, after: int | None) -> AsyncGenerator[list[Told], None]:
         log, tenant = self._runtime.log, self.subscription.tenant
         last = await asyncio.to_thread(log.cursor)
         if after is not None:
             oldest = await asyncio.to_thread(log.oldest_cursor)
             if after > last or (oldest and after < oldest - 1) or last - after > MAX_BEHIND:
-                yield None, {"type": "reset"}
+                yield [_plain({"type": "reset"})]
                 after = None
         if after is None:
             alerts = await asyncio.to_thread(log.alerts, tenant)
             told = [alert for alert in alerts if not alert.observed]
-            shown = [msgspec.to_builtins(alert) for alert in told if self._queue_wanted(alert.call.queue)]
-            yield last, {"type": "snapshot", "cursor": last, "alerts": shown}
+            shown = [alert for alert in told if self._queue_wanted(alert.call.queue)]
+            yield [_plain({"type": "snapshot", "cursor": last, "alerts": shown}, cursor=last)]
         else:
             while entries := await asyncio.to_thread(log.stream, tenant, after=after, limit=PAGE):
-                for entry in entries:
-                    after = entry.cursor
-                    alert = entry.event.alert
-                    if self._queue_wanted(alert.call.queue) and not alert.observed:
-                        item = Published(tenant=tenant, queue="", topic="alert", cursor=after, event=entry.event)
-                        yield after, self._message(item)
+                after = entries[-1].cursor
+                wanted = [
+                    Published(tenant=tenant, queue="", topic="alert", cursor=entry.cursor, event=entry.event)
+                    for entry in entries
+                    if self._queue_wanted(entry.event.alert.call.queue) and not entry.event.alert.observed
+                ]
+                if wanted:
+                    yield [self._told(item) for item in wanted]
         if self.subscription.statuses:
-            for status in self._runtime.statuses(tenant):
-                if self._queue_wanted(status["queue"]):
-                    yield None, status
+            statuses = [item for item in self._runtime.statuses(tenant) if self._queue_wanted(item["queue"])]
+            if statuses:
+                yield [_plain(status) for status in statuses]
         reason = self._runtime.degraded(tenant)
         if reason:
-            yield None, {"type": "monitoring.degraded", "reason": reason}
+            yield [_plain({"type": "monitoring.degraded", "reason": reason})]
 
     def _queue_wanted(self, queue: str) -> bool:
         return self.subscription.queues is None or queue in self.subscription.queues
 
-    def _message(self, item: Published) -> dict[str, Any]:
+    def _told(self, item: Published) -> Told:
         if item.event is None:
-            return item.message or {}
+            return Told(cursor=None, kind=(item.message or {}).get("type", ""), body=bytes(item.encoded))
         attention = self._attentions.decide(self.subscription.tenant, self._name, item.cursor, item.event)
         message: dict[str, Any] = {
             "type": item.event.type.value,
             "cursor": item.cursor,
-            "alert": msgspec.to_builtins(item.event.alert),
+            "alert": item.encoded,
             "attention": attention.message(),
         }
         if item.event.changed:
-            message["changed"] = list(item.event.changed)
-        return message
+            message["changed"] = item.event.changed
+        return _plain(message, cursor=item.cursor)
+
+
+def _plain(message: dict[str, Any], *, cursor: int | None = None) -> Told:
+    return Told(cursor=cursor, kind=message["type"], body=msgspec.json.encode(message))
 
 
 class AlertsEndpoint:
@@ -210,7 +244,8 @@ class AlertsEndpoint:
             queues=frozenset(queues.split(",")) if queues else None,
             statuses=query.get("calls", ["0"])[0] == "1",
         )
-        connection = _Connection(self._runtime, principal, stream, send, self._gate)
+        batched = query.get("batch", ["0"])[0] == "1"
+        connection = _Connection(self._runtime, principal, stream, send, self._gate, batched=batched)
         loop = asyncio.get_running_loop()
         writer = loop.create_task(connection.write(int(after) if after else None))
         reader = loop.create_task(connection.read(receive))
@@ -224,7 +259,10 @@ class AlertsEndpoint:
 
 
 class _Connection:
-    def __init__(self, runtime: Runtime, principal: Principal, stream: AlertStream, send: Send, gate: Gate) -> None:
+    def __init__(
+        self, runtime: Runtime, principal: Principal, stream: AlertStream, send: Send, gate: Gate, *, batched: bool
+    ) -> None:
+        self._batched = batched
         self._gate = gate
         self._runtime = runtime
         self._principal = principal
@@ -233,12 +271,19 @@ class _Connection:
         self._sending = asyncio.Lock()
 
     async def _say(self, message: dict[str, Any]) -> None:
+        await self._frame(msgspec.json.encode(message))
+
+    async def _frame(self, body: bytes) -> None:
         async with self._sending:
-            await self._send({"type": "websocket.send", "text": msgspec.json.encode(message).decode()})
+            await self._send({"type": "websocket.send", "text": body.decode()})
 
     async def write(self, after: int | None) -> None:
-        async for _, message in self._stream.messages(after):
-            await self._say(message)
+        async for batch in self._stream.batches(after):
+            bodies = [told.body for told in batch]
+            if self._batched:
+                bodies = [b"[" + b",".join(bodies[at : at + BATCH]) + b"]" for at in range(0, len(bodies), BATCH)]
+            for body in bodies:
+                await self._frame(body)
         # Too slow: it comes back with its cursor and misses nothing.
         await self._send({"type": "websocket.close", "code": CLOSE_TRY_AGAIN, "reason": "too slow, resume by cursor"})
 
@@ -303,7 +348,8 @@ async def transcript(runtime: Runtime, principal: Principal, call_id: str) -> li
     """The last segments of a call, finals and open partials; the access is put on record.
 
     Returns:
-        At most 200 segments, oldest first, each with who really said it (`said_by`), or None when there is no such call in the listener's scope.
+        At most 200 segments, oldest first, each with who really said it (`said_by`), or None when there is no such call in
+        the listener's scope.
     """
     record = await asyncio.to_thread(runtime.log.find_call, principal.tenant, call_id)
     live = runtime.calls.get((principal.tenant, call_id))

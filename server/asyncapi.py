@@ -85,6 +85,7 @@ def _channels(ingest_in: tuple[type, ...], platform: type) -> dict[str, Any]:
                 "after": "Cursor after which to go on.",
                 "queues": "Only these queues, by commas.",
                 "calls": "1: call statuses as well.",
+                "batch": "1: what has come up comes as one frame, a JSON array of messages in their order.",
             },
         ),
         "guidance": _channel(

@@ -7,15 +7,21 @@ else down; since the stream is durable, it misses nothing.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Any, Final
+
+import msgspec
 
 from detector.alerts import AlertEvent
 
 MAX_BACKLOG: Final = 2_000
 """Messages that wait for one subscriber; at more it is cut off and resumes by cursor. Statuses do not count: of each call
 the newest alone waits."""
+
+STATUS_WAIT_S: Final = 0.1
+"""A call's status comes at most once a second: a tenth of it is not seen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +45,15 @@ class Published:
     cursor: int = 0
     event: AlertEvent | None = field(default=None, repr=False)
     message: dict[str, Any] | None = field(default=None, repr=False)
+    _encoded: list[msgspec.Raw] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    @property
+    def encoded(self) -> msgspec.Raw:
+        """The message as JSON, or of an `alert` the alert: encoded once, whoever listens."""
+        if not self._encoded:
+            value = self.message if self.event is None else self.event.alert
+            self._encoded.append(msgspec.Raw(msgspec.json.encode(value)))
+        return self._encoded[0]
 
 
 class Subscription:
@@ -59,6 +74,7 @@ class Subscription:
         self._backlog: deque[Published] = deque()
         self._statuses: dict[str, Published] = {}
         self._ready = asyncio.Event()
+        self._urgent = asyncio.Event()
 
     def wants(self, item: Published) -> bool:
         """Whether a message is for this listener."""
@@ -78,18 +94,27 @@ class Subscription:
             return
         if item.topic == "status":
             self._statuses[item.call_id] = item
-        elif len(self._backlog) >= MAX_BACKLOG:
+            self._ready.set()
+            return
+        if len(self._backlog) >= MAX_BACKLOG:
             self.overflowed = True
             self._backlog.clear()
             self._statuses.clear()
         else:
             self._backlog.append(item)
         self._ready.set()
+        self._urgent.set()
 
     async def next(self) -> list[Published]:
-        """Waits for messages and takes all that are there; empty once the listener overflowed."""
+        """Waits for messages and takes all that are there; empty once the listener overflowed.
+
+        Statuses wait a moment for each other, so that a floor of hundreds comes in few pieces; all else comes at once.
+        """
         await self._ready.wait()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._urgent.wait(), STATUS_WAIT_S)
         self._ready.clear()
+        self._urgent.clear()
         taken = [*self._backlog, *self._statuses.values()]
         self._backlog.clear()
         self._statuses.clear()

@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from typing import Any, Final
+from typing import Final
 
-import msgspec
-
-from server.alerts import AlertStream
+from server.alerts import AlertStream, Told
 from server.auth import Gate, Principal
 
 KEEP_ALIVE_S: Final = 15.0
@@ -46,13 +44,13 @@ async def event_lines(
             if found is None:
                 return
             following = asyncio.ensure_future(anext(messages, None))
-            yield _event(*found)
+            yield _event(found)
     finally:
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)
         await messages.aclose()
 
 
-def _event(cursor: int | None, message: dict[str, Any]) -> str:
-    head = f"id: {cursor}\n" if cursor is not None else ""
-    return f"{head}event: {message['type']}\ndata: {msgspec.json.encode(message).decode()}\n\n"
+def _event(told: Told) -> str:
+    head = f"id: {told.cursor}\n" if told.cursor is not None else ""
+    return f"{head}event: {told.kind}\ndata: {told.body.decode()}\n\n"

@@ -17,7 +17,7 @@ export class Desk {
   constructor(paint) {
     this.store = new Store();
     this.attention = new Attention();
-    this.stream = new Stream({ address: (cursor) => `/v1/alerts?calls=1${cursor === null ? "" : `&after=${cursor}`}`, onMessage: (message) => this.receive(message), onState: (state) => this.state(state) });
+    this.stream = new Stream({ address: (cursor) => `/v1/alerts?calls=1&batch=1${cursor === null ? "" : `&after=${cursor}`}`, onMessage: (message) => this.receive(message), onState: (state) => this.state(state) });
     this.draw = paint;
     this.who = null;
     this.methods = null;

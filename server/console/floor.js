@@ -7,7 +7,7 @@ import { Badge, Bar, Still, Tags, Trend } from "./parts.js";
 import { isBlind } from "./store.js";
 import { language, t } from "./words.js";
 
-const ROWS = 50;
+const ROWS = 30;
 
 export function Floor({ desk }) {
   const rows = desk.store.floor(desk.queue);

@@ -23,10 +23,13 @@ export class Store {
     this.muted = 0;
     this.problems = new Map();
     this.news = null;
+    this.version = 0;
+    this.sorted = null;
   }
 
   // Returns what deserves to be seen at once: false for the floor's steady ticking.
   apply(message) {
+    this.version += 1;
     switch (message.type) {
       case "reset":
         this.alerts.clear();
@@ -64,7 +67,7 @@ export class Store {
     const before = this.calls.get(message.call_id);
     this.calls.set(message.call_id, message);
     this.sample(message);
-    if (message.ended) setTimeout(() => { if (this.calls.get(message.call_id) === message) this.calls.delete(message.call_id); }, ENDED_LINGER_MS);
+    if (message.ended) setTimeout(() => { if (this.calls.get(message.call_id) === message) { this.calls.delete(message.call_id); this.version += 1; } }, ENDED_LINGER_MS);
     return !before || before.level !== message.level || before.monitoring.state !== message.monitoring.state || Boolean(message.ended);
   }
 
@@ -101,6 +104,7 @@ export class Store {
     this.connection = "connected";
     this.lostAt = null;
     this.calls.clear();
+    this.version += 1;
   }
 
   lost() {
@@ -118,8 +122,14 @@ export class Store {
     try { sessionStorage.setItem(TREND_KEY, JSON.stringify(live)); } catch { /* no storage: the curves begin anew */ }
   }
 
-  // What the floor shows, the call that needs somebody most first. Calls change places only when their need does.
+  // One painting asks several times: what nothing has changed since is not sorted again.
   floor(queue) {
+    if (this.sorted?.queue !== queue || this.sorted.version !== this.version) this.sorted = { queue, version: this.version, rows: this.sort(queue) };
+    return this.sorted.rows;
+  }
+
+  // What the floor shows, the call that needs somebody most first. Calls change places only when their need does.
+  sort(queue) {
     const open = new Map();
     for (const alert of this.alerts.values()) {
       const known = open.get(alert.call_id);

@@ -34,7 +34,11 @@ export class Stream {
       if (this.watched) this.send({ type: "watch", call_id: this.watched });
       if (this.pings) this.pinging = setInterval(() => this.ping(socket), PING_EVERY_MS);
     };
-    socket.onmessage = (event) => this.take(JSON.parse(event.data));
+    socket.onmessage = (event) => {
+      const told = JSON.parse(event.data);
+      if (Array.isArray(told)) for (const message of told) this.take(message);
+      else this.take(told);
+    };
     socket.onclose = (event) => this.lost(socket, event.code);
   }
 

@@ -240,3 +240,28 @@ async def test_a_grave_partial_raises_a_provisional_alert_that_the_final_takes_b
         assert raised["labels"] == ["threat"]
         await peer.send(said(2, "殺すぞって言われたんです", segment_id="p", start_ms=5000, end_ms=7500))
         assert (await watcher.until("alert.retracted"))["alert"]["alert_id"] == raised["alert_id"]
+
+
+async def test_who_asks_for_several_at_once_hears_the_same_in_fewer_frames(tmp_path):
+    async def heard(socket) -> tuple[int, dict[str, list]]:
+        """Frames read until thirty alerts were raised and thirty calls told of, and the messages by type."""
+        frames, found = 0, {"alert.raised": [], "call.status": []}
+        while len(found["alert.raised"]) < 30 or len({item["call_id"] for item in found["call.status"]}) < 30:
+            frame = json.loads(await asyncio.wait_for(socket.recv(), 10))
+            frames += 1
+            for message in frame if isinstance(frame, list) else [frame]:
+                found.setdefault(message["type"], []).append(message)
+        return frames, found
+
+    async with (
+        serving(tmp_path / "data") as running,
+        platform(running) as peer,
+        connect(running.url("/v1/alerts?calls=1")) as plain,
+        connect(running.url("/v1/alerts?calls=1&batch=1")) as batched,
+    ):
+        for number in range(30):
+            await peer.send(started(call_id=f"c-{number}"), said(1, "バカ", call_id=f"c-{number}"))
+        (singly, one_by_one), (frames, together) = await asyncio.gather(heard(plain), heard(batched))
+    assert together["alert.raised"] == one_by_one["alert.raised"]
+    assert singly == sum(map(len, one_by_one.values()))
+    assert frames < sum(map(len, together.values())) / 3

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from server.hub import MAX_BACKLOG, Published, Subscription
+from server.hub import MAX_BACKLOG, STATUS_WAIT_S, Published, Subscription
 
 
 def status(call_id: str, elapsed_ms: int) -> Published:
@@ -29,3 +29,28 @@ def test_alerts_that_nobody_reads_cut_a_listener_off() -> None:
         subscription.offer(Published(tenant="t", queue="q", topic="alert", cursor=cursor))
     assert subscription.overflowed
     assert asyncio.run(subscription.next()) == []
+
+
+def test_statuses_wait_for_each_other_and_never_hold_up_an_alert() -> None:
+    async def run() -> tuple[float, list[list[Published]]]:
+        subscription = Subscription(tenant="t", queues=None, statuses=True)
+        loop = asyncio.get_running_loop()
+        subscription.offer(status("c1", 1))
+        loop.call_later(STATUS_WAIT_S / 5, subscription.offer, status("c2", 1))
+        first = await subscription.next()
+        subscription.offer(status("c1", 2))
+        subscription.offer(Published(tenant="t", queue="q", topic="alert", cursor=1))
+        begun_s = loop.time()
+        second = await subscription.next()
+        return loop.time() - begun_s, [first, second]
+
+    waited_s, (first, second) = asyncio.run(run())
+    assert [item.call_id for item in first] == ["c1", "c2"]
+    assert [item.topic for item in second] == ["alert", "status"]
+    assert waited_s < STATUS_WAIT_S
+
+
+def test_a_message_is_encoded_once_for_all() -> None:
+    item = status("c", 1)
+    assert item.encoded is item.encoded
+    assert bytes(item.encoded) == b'{"elapsed_ms":1}'
