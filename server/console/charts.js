@@ -42,7 +42,7 @@ export function Columns({ title, names, series, stamp }) {
   }, [stamp]);
   return html`<figure><figcaption><h3>${title}</h3></figcaption><div class="chart" ref=${box} aria-hidden="true"></div>
     <details><summary class="soft">${t("as_table")}</summary><table><thead><tr><th scope="col">${title}</th>${series.map(({ label }) => html`<th scope="col" key=${label}>${label}</th>`)}</tr></thead>
-      <tbody>${names.map((name, index) => html`<tr key=${name}><th scope="row">${name}</th>${series.map(({ label, values }) => html`<td key=${label}>${values[index]}</td>`)}</tr>`)}</tbody></table></details></figure>`;
+      <tbody>${names.map((name, index) => html`<tr key=${name} class=${series.some(({ values }) => values[index]) ? "" : "nil"}><th scope="row">${name}</th>${series.map(({ label, values }) => html`<td key=${label}>${values[index]}</td>`)}</tr>`)}</tbody></table></details></figure>`;
 }
 
 // Counts by name, longest bar first unless an order is given.

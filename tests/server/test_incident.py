@@ -126,6 +126,14 @@ async def test_the_vcon_holds_the_talk_and_the_report(server, client):
     assert (await client.post("/v1/incidents/verify", json=made)).json()["intact"]
 
 
+@pytest.mark.parametrize(("language", "law", "other"), [("ja", "脅迫罪", "Penal"), ("en", "Penal Code", "脅迫罪")])
+async def test_law_is_named_in_the_language_of_the_page(server, client, language, law, other):
+    await a_call(server, "殺すぞ、死ね")
+    page = (await client.get(f"/v1/calls/c-1/incident?language={language}")).text
+    assert law in page
+    assert other not in page
+
+
 @pytest.mark.parametrize("language", ["ja", "en"])
 async def test_the_page_marks_the_evidence_and_runs_nothing(server, client, language):
     await a_call(server, HOSTILE)
