@@ -84,11 +84,13 @@ def true_rounds(script: Script) -> int:
 
 
 def truth_of(script: Script) -> Truth:
-    """What the script's header says of the call."""
+    """What the script's header says of the call; the help button and a caller who speaks of self-harm are rightly raised."""
+    kinds = tuple(script.meta.get("kinds", ()))
+    cries = any(line.directive == "help" or "sh" in line.codes for line in script.lines)
     return Truth(
         call_id=script.name,
         harassing=bool(script.meta.get("harassing")),
-        kinds=tuple(script.meta.get("kinds", ())),
+        kinds=(*kinds, "distress") if cries and "distress" not in kinds else kinds,
         first_segment_id=str(script.meta.get("first", "")),
     )
 

@@ -1,8 +1,8 @@
-"""Microseconds per event of the core without a model, and whether they or the state grow with the length of the call.
+"""Microseconds of CPU per event of the core without a model, and whether they or the state grow with the length of the call.
 
     python -m benchmarks.session [--json FILE]
 
-A caller goes in circles and an operator answers; every customer's utterance carries an embedding of its own.
+1,200 finals are a call of two hours. A caller goes in circles and an operator answers; every customer's utterance carries an embedding of its own.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def measure(length: int) -> dict[str, float]:
         )
         vector = chance.normal(size=384)
         embedding = (vector / np.linalg.norm(vector)).astype("<f2").tobytes()
-        began_ns = time.perf_counter_ns()
+        began_ns = time.thread_time_ns()
         outputs = session.receive(segment, utc_ms=number)
         for output in outputs:
             if isinstance(output, ScoreRequest):
@@ -52,7 +52,7 @@ def measure(length: int) -> dict[str, float]:
                     ScoreResult(request_id=output.request_id, scores=scores, embedding=embedding), utc_ms=number
                 )
         if number >= length - last:
-            spent_ns.append(time.perf_counter_ns() - began_ns)
+            spent_ns.append(time.thread_time_ns() - began_ns)
     ranked = sorted(spent_ns)
     return {
         "finals": length,
@@ -67,7 +67,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="where the figures go")
     chosen = parser.parse_args()
-    rows = [measure(length) for length in (100, 1_000, 10_000, 50_000)]
+    rows = [measure(length) for length in (100, 1_200, 10_000)]
     print(f"{'finals':>7} {'median µs':>10} {'p99 µs':>8} {'state bytes':>12}")
     for row in rows:
         print(f"{row['finals']:7.0f} {row['median_us']:10.1f} {row['p99_us']:8.1f} {row['state_bytes']:12.0f}")

@@ -30,8 +30,8 @@ class Incident:
         segment_id: its segment that carries the evidence (the last, where several do).
         texts: text of each segment that it was made of, by segment id.
         spans: evidence by segment id.
-        labels: harassment labels over the classifier's threshold, by score.
-        clear: those of them that reached the rules' `clear_score`.
+        labels: harassment labels over the classifier's threshold, by score; where there are none, the strongest one alone.
+        clear: those of them that reached the rules' score for a clear case.
         grave: `life`, `crime` or `stalking` where the words are that grave, else empty.
         at_ms: media time of its end.
         after_warning: whether the operator had given a first warning before.
@@ -39,6 +39,9 @@ class Incident:
         masked: whether a masked word (`***`, or the recogniser's flag for one) is all that there is: weak evidence,
             however often it comes.
         score: the highest label score.
+        faint: whether no label reached the classifier's threshold: nothing by itself.
+        cautioned: whether the operator answered it with a caution or a warning.
+        doubt: why it may be aimed at nobody on the line (see `doubt`), or empty: then it is never clear and adds up to nothing.
     """
 
     unit_id: str
@@ -53,6 +56,9 @@ class Incident:
     known: bool
     score: float
     masked: bool = False
+    faint: bool = False
+    cautioned: bool = False
+    doubt: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +112,13 @@ class Abuse:
         """Takes an utterance's incident away, if it has one."""
         self.incidents = [item for item in self.incidents if item.unit_id != unit_id]
 
+    def caution(self, *, since_ms: int) -> None:
+        """The operator cautioned the caller: what was unclear since a media time was not to the one who was spoken to."""
+        self.incidents = [
+            replace(item, cautioned=True) if not item.clear and not item.masked and item.at_ms >= since_ms else item
+            for item in self.incidents
+        ]
+
     def dismiss_all(self) -> None:
         """A supervisor said `false_alarm`: the same evidence never raises again, new evidence does."""
         self.dismissed = [*self.dismissed, *(item.unit_id for item in self.incidents)][-4 * MAX_INCIDENTS :]
@@ -122,6 +135,11 @@ def gravity_of(text: str, language: str, labels: tuple[str, ...]) -> str:
     if ("intrusion" in labels or "threat" in labels) and is_stalking(text, language):
         return "stalking"
     return ""
+
+
+def telling(incidents: list[Incident]) -> list[Incident]:
+    """Those that are shown: faint ones only where there is nothing better."""
+    return [item for item in incidents if not item.faint or item.cautioned] or incidents
 
 
 def decide_abuse(incidents: list[Incident], rules: AbuseRules, *, now_ms: int) -> AbuseDecision:
@@ -160,16 +178,20 @@ def decide_abuse(incidents: list[Incident], rules: AbuseRules, *, now_ms: int) -
             )
         if item.masked:
             reach(rules.masked_word, reasons.masked(), known=item.known)
-        elif item.labels and not item.clear:
-            reach(Level.NOTICE, reasons.unclear(item.labels[0]), known=item.known)
+        elif item.cautioned:
+            level = min(Level.WARNING, rules.levels[item.labels[0]])
+            reach(level, reasons.cautioned(item.labels[0]), known=item.known)
+        elif not item.clear and not item.faint:
+            why = reasons.doubtful(item.labels[0], item.doubt) if item.doubt else reasons.unclear(item.labels[0])
+            reach(Level.NOTICE, why, known=item.known)
     if len(clear_labels) >= 2:
         reach(rules.two_labels, reasons.several_kinds(clear_labels), known=all_known)
     unclear = [
         item
         for item in incidents
-        if not item.clear and not item.masked and now_ms - item.at_ms <= rules.unclear_window_s * 1000
+        if not (item.clear or item.masked or item.doubt) and now_ms - item.at_ms <= rules.unclear_window_s * 1000
     ]
-    faded = sum(0.5 ** ((now_ms - item.at_ms) / (rules.unclear_half_life_s * 1000)) for item in unclear)
+    faded = sum(item.score * 0.5 ** ((now_ms - item.at_ms) / (rules.unclear_half_life_s * 1000)) for item in unclear)
     if len(unclear) >= rules.unclear_count and faded >= rules.unclear_weight:
         label = max(unclear, key=lambda item: item.score).labels[0]
         reach(
@@ -178,7 +200,7 @@ def decide_abuse(incidents: list[Incident], rules: AbuseRules, *, now_ms: int) -
             known=all_known,
         )
     weight: dict[str, float] = {}
-    for item in incidents:
+    for item in telling(incidents):
         for span_label in item.labels:
             weight[span_label] = max(weight.get(span_label, 0.0), item.score)
     labels = tuple(sorted(weight, key=lambda label: (-weight[label], HARASSMENT_LABELS.index(label))))

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from detector import reasons
-from detector.abuse import Incident, decide_abuse
+from detector.abuse import Incident, decide_abuse, telling
 from detector.alerts import MAX_EVIDENCE, Evidence, Kind
 from detector.book import Finding
 from detector.events import Segment
@@ -26,13 +26,13 @@ _HALF_LIFE_MS: Final = 120_000
 def abuse_finding(state: CallState, rules: Rules, playbook: Playbook, *, gone: str) -> Finding:
     """The call's abuse; `gone` says why, should nothing be left of it."""
     incidents = list(state.abuse.incidents)
-    provisional = state.provisional is not None and not incidents
+    provisional = state.provisional is not None and all(item.faint for item in incidents)
     if state.provisional is not None:
         incidents.append(state.provisional)
     decision = decide_abuse(incidents, rules.abuse, now_ms=state.clock.elapsed_ms)
     if decision.level is Level.NONE:
         return Finding(kind=Kind.ABUSE, level=Level.NONE, gone=gone)
-    ranked = sorted(incidents, key=_weight, reverse=True)
+    ranked = sorted(telling(incidents), key=_weight, reverse=True)
     evidence = [piece for incident in ranked for piece in _pieces(incident)][:MAX_EVIDENCE]
     latest = max(incidents, key=lambda item: item.at_ms)
     level = max(decision.level, _level_of(state, Kind.ABUSE))
@@ -66,7 +66,7 @@ def repetition_finding(state: CallState, rules: Rules, playbook: Playbook) -> Fi
                 level = reached
         if level > Level.NONE:
             reason = reasons.rounds(rounds, abused=False)
-            if limits.with_abuse > level and any(item.clear for item in state.abuse.incidents):
+            if limits.with_abuse > level and any(item.clear or item.cautioned for item in state.abuse.incidents):
                 level = limits.with_abuse
                 reason = reasons.rounds(rounds, abused=True)
     if level is Level.NONE and state.earlier_calls >= limits.earlier_calls and state.judged_rounds <= 1:
@@ -113,7 +113,7 @@ def overlong_finding(state: CallState, rules: Rules, playbook: Playbook) -> Find
     decision = decide_overlong(
         state.clock.talk_ms,
         rounds=state.repetition.rounds,
-        abused=any(item.clear for item in state.abuse.incidents),
+        abused=any(item.clear or item.cautioned for item in state.abuse.incidents),
         rules=rules.overlong,
     )
     open_alert = Kind.OVERLONG in state.book.current

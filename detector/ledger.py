@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from detector.events import EarlierComplaint
-from detector.repetition import Repetition, Topic
+from detector.repetition import Repetition, centre_of
 
 MAX_EARLIER: Final = 32
 """Entries of one caller that a call is compared with, the newest: four calls a day for a week."""
@@ -39,7 +39,10 @@ class LeftComplaint:
 def left_by(repetition: Repetition) -> list[LeftComplaint]:
     """The complaints that a call leaves, most raised first."""
     ranked = sorted(repetition.topics, key=lambda topic: -topic.raisings)[:MAX_LEFT]
-    return [LeftComplaint(centre=_half(topic), raisings=topic.raisings) for topic in ranked]
+    return [
+        LeftComplaint(centre=centre_of(repetition, topic).astype("<f2").tobytes(), raisings=topic.raisings)
+        for topic in ranked
+    ]
 
 
 def earlier_calls(
@@ -53,7 +56,7 @@ def earlier_calls(
         model_version: of this call.
         similarity: cosine from which two complaints are the same.
     """
-    centres = [np.frombuffer(topic.centre, dtype="<f4") for topic in repetition.topics]
+    centres = [centre_of(repetition, topic) for topic in repetition.topics]
     found = set()
     for entry in earlier:
         if entry.model_version != model_version or entry.call in found:
@@ -74,7 +77,3 @@ def is_shared(day: Sequence[EarlierComplaint], *, similarity: float) -> bool:
         if len(kinds) >= SHARED_COMPLAINTS:
             return True
     return False
-
-
-def _half(topic: Topic) -> bytes:
-    return np.frombuffer(topic.centre, dtype="<f4").astype("<f2").tobytes()

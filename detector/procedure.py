@@ -56,20 +56,23 @@ _PATTERNS: Final[Mapping[str, Mapping[str, re.Pattern[str]]]] = {
         "may_end": re.compile(
             r"(電話|通話|対応|応対|お話)(を|は|も)?.{0,10}(切らせて(いただ|頂)|終了(いたし|させて|し)(ます|て|い)|終わらせて|終えさせて|"
             r"終えます|お切りし|打ち切らせて)|(切らせて|終わらせて|終了させて)(いただき|頂き)ます|"
-            r"(これ|ここ|本日).{0,6}(で|は)失礼(いた)?します|失礼(いた)?します。?$|失礼(いた)?します。.{0,24}(書面|終了|切)"
+            r"(これ|ここ|本日).{0,6}(で|は)失礼(いた)?します|失礼(いた)?します。?$|失礼(いた)?します。.{0,24}(書面|終了|切)|"
+            r"(通話|電話|対応)は(これ|ここ)(で|まで)(に|と)?(終|さ|いた)|(これ|ここ)で終わらせて(いただ|頂)"
         ),
     },
     "en": {
         "caution": re.compile(
             r"\b(please|ask(ing)? (you|that)|need you|kindly|would you|appreciate it if|can (you|we)|could (you|we)|let'?s|i('d| would) "
             r"(like|appreciate|prefer|rather)|i('m| am) not (going|willing|able|prepared|here) to|i (won'?t|don'?t|can'?t|cannot|will "
-            r"not|do not)|no need (to|for)|there'?s no)\b.{0,60}\b(language|tone|voice|shout(ed|ing)?|yell(ed|ing)?|scream(ed|ing)?|"
+            r"not|do not)|no need (to|for)|there'?s no)\b.{0,60}\b((?<!own )language|tone|voice|shout(ed|ing)?|yell(ed|ing)?|scream(ed|ing)?|"
             r"swear(ing)?|sworn|curs(e|ed|ing)|insult(s|ed|ing)?|remarks?|comments?|calm(ly)?( down)?|respect(ful)?|civil|polite(ly)?|"
             r"(speak|speaking|spoken|talk|talking|talked) to (me|us|anyone|people)|that way|like that|name.calling|threat(s|en|ening|ened)?|"
             r"abus(e|ed|ive)|rude|personal (questions?|things?|matters?)|that word|anything personal|discuss that)\b|"
             r"\b(that|this|your|such|what you said|those)( (kind|sort) of)? ?(language|tone|comments?|remarks?|words?|question)?\b.{0,30}"
             r"\b(is|are|was|were|isn't|aren't) ?(not|n't)?.{0,10}\b(acceptable|appropriate|okay|ok|called for|unacceptable|"
-            r"inappropriate|offensive|hurtful)\b",
+            r"inappropriate|offensive|hurtful)\b|\bask(ing)? you not to\b|\b(don't|won't|not|never) (you )?(to )?(dare )?call(ing)? me\b|"
+            r"\bnot an? (appropriate|acceptable)\b|\b(let's|please) keep (it|this|things) (about|to|civil|polite|respectful)\b|"
+            r"\bnot having that\b|\bdon't discuss (myself|my)\b",
             re.IGNORECASE,
         ),
         "first_warning": re.compile(
@@ -77,9 +80,10 @@ _PATTERNS: Final[Mapping[str, Mapping[str, re.Pattern[str]]]] = {
             r"or (else )?(i|we)('ll| will)?)\b.{0,100}"
             r"\b(end(ing)? (the|this|our|things)|terminat\w+|disconnect\w*|hang(ing)? up|drop(ping)? (the|this) call|"
             r"(close|finish|cut|stop|leave)(ing)? (off )?(the|this|our) (call|conversation)|(have|need|forced|going|able) to (end|stop)|"
-            r"(not|won't|unable|can't|cannot) (be able to |to )?(continue|help|go on|carry on|stay on)|call the police|speak to the police|"
+            r"(not|won't|unable|can't|cannot) (be able to |to )?(continue|help|go on|carry on|stay on)|(i|we)\b.{0,20} (call|speak to) the police|"
             r"involve the police|report(ed)? (this|you|it)|that('s| is) the end of (this|the) (call|conversation))\b|"
-            r"\b(end|terminate|disconnect|hang up on)( the| this)?( call)?\b.{0,50}\b(if|unless|should)\b",
+            r"\b(end|terminate|disconnect|hang up on)( the| this)?( call)?\b.{0,50}\b(if|unless|should)\b|"
+            r"\b(i('m| am)|we('re| are)) warning you\b|\b(that's|this is|consider (this|that)|i('m| am) giving you) (a|your|the)( first)? warning\b",
             re.IGNORECASE,
         ),
         "final_warning": re.compile(
@@ -96,7 +100,7 @@ _PATTERNS: Final[Mapping[str, Mapping[str, re.Pattern[str]]]] = {
             r"(hanging up|hang up|(end(ing)?|terminat\w+|disconnect(ing)?|clos(e|ing)) ((this|the|our) )?(call|conversation|line|it here|"
             r"things|here|now|you)|disconnect(ing)?)\b|"
             r"\b(this|the|our) (call|conversation) (is|has) (now )?(over|ended|finished|being (ended|terminated|disconnected))\b|"
-            r"\b(that's|that is) the end of (this|the|our) (call|conversation)\b|\bgoodbye\b",
+            r"\b(that's|that is) the end of (this|the|our) (call|conversation)\b|\bgoodbye\b|\bputting (down the phone|the phone down)\b",
             re.IGNORECASE,
         ),
     },

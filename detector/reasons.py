@@ -56,6 +56,25 @@ def unclear(label: str) -> Phrase:
     return Phrase(ja=f"{label_ja(label)}の疑い", en=f"unclear {label}")
 
 
+_DOUBTS: Final = {
+    "reported": Phrase(ja="他人の言葉の引用らしい", en="that seems to be reported"),
+    "of_oneself": Phrase(ja="自分自身についての言葉らしい", en="that seems to be about the speaker"),
+}
+
+
+def doubtful(label: str, doubt: str) -> Phrase:
+    """One utterance carries the label, but perhaps against nobody on the line."""
+    why = _DOUBTS[doubt]
+    return Phrase(ja=f"{label_ja(label)}に当たる言葉（{why.ja}）", en=f"{label} {why.en}")
+
+
+def cautioned(label: str) -> Phrase:
+    """One utterance points to the label, and the operator answered it with a caution."""
+    return Phrase(
+        ja=f"{label_ja(label)}の疑い（オペレーターが注意した発言）", en=f"unclear {label} that the operator cautioned"
+    )
+
+
 def several_kinds(labels: Sequence[str]) -> Phrase:
     """Different kinds of harassment on one call."""
     return Phrase(

@@ -1,8 +1,9 @@
 """Counts the raisings of a complaint: the same one again, in whatever words, after it was answered.
 
-`update` takes one utterance at a time and does O(1) work on a bounded number of topics. A topic is a complaint with the
-mean embedding of its raisings; an operator's utterance of substance answers it, and only an answered topic can be
-raised again.
+`customer_spoke` takes one utterance at a time and does O(1) work on a bounded number of claims. A claim is an utterance that
+complains, with its embedding; claims of the same complaint share a topic. Only a claim that was answered can be raised again,
+and a raising needs an answer since the last one. How much speaks for a raising is weighed in `raising`; what was not found to
+be one when it was said is not counted later.
 
 What does not count (taxonomy, "repetition"): backchannels, numbers read out, the answer to the operator's own question,
 what a new agent must be told after a transfer, and talk on in the same breath.
@@ -18,40 +19,42 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from detector.raising import Signs, is_raising
 from detector.rules import RepetitionRules
 from detector.speakers import speaks_like_a_caller
 from detector.text import (
     announces_hold,
     apologises,
+    asks_to_tell,
     changes_subject,
-    content_words,
     insists,
     is_backchannel,
     is_question,
     mostly_digits,
+    refuses,
     says_again,
     squeeze,
     substance,
     takes_over,
 )
+from detector.words import content_words
 
 Vector = npt.NDArray[np.float32]
 
-MAX_TOPICS: Final = 8
-"""Complaints that are followed at once; the one that was silent longest is forgotten."""
+MAX_CLAIMS: Final = 8
+"""Claims that are kept to compare with; the oldest of the topic that has most is forgotten, and its topic with its last."""
 MAX_RAISINGS: Final = 6
 """Raisings kept as evidence for each topic: the first and the last ones."""
 MIN_SUBSTANCE: Final = 4
 """Ideas (see `text.substance`) that an utterance must have to raise or to answer a complaint."""
 MAX_ANSWER_CHARS: Final = 200
 """Of an operator's answer, what is kept to be shown beside the raising that followed it."""
-MAX_WORDS: Final = 40
-"""Content words kept of a topic."""
-MAX_SHARED: Final = 2
-SHARED_WORD: Final = 0.10
-NO_SHARED_WORD: Final = 0.08
-"""What each shared content word (at most `MAX_SHARED`) adds to the cosine, and what is taken off when none is shared: chosen
-with the thresholds on the development calls."""
+MAX_WORDS: Final = 24
+"""Content words kept of a claim or an answer: more than an utterance of the scored length has."""
+MAX_ANSWERS: Final = 4
+"""Answers whose words are kept, to see whether the operator says the same again."""
+NEAREST: Final = 2
+"""The likeness is the mean of that to so many nearest claims: steadier than the nearest alone or than one mean of all."""
 HASH_DIMENSIONS: Final = 384
 
 
@@ -79,38 +82,67 @@ class Raising:
 
 
 @dataclass(slots=True, kw_only=True)
+class Claim:
+    """One utterance that complains.
+
+    Args:
+        unit_id: the utterance.
+        topic: number of its topic.
+        vector: its embedding, little-endian float16, unit length.
+        words: what it speaks about, see `words.content_words`.
+        answered: whether an answer came after it.
+    """
+
+    unit_id: str
+    topic: int
+    vector: bytes
+    words: frozenset[str]
+    answered: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
 class Topic:
     """One complaint and its raisings.
 
     Args:
-        centre: mean embedding of its raisings as little-endian float32, unit length.
-        words: what its raisings spoke about, see `text.content_words`.
+        number: its own, unique within the call.
         raisings: how often it was raised; the first time counts as 1.
         kept: the raisings kept as evidence, oldest first: the first, and the last ones.
-        answered: whether an answer came after the last raising.
-        answer, answer_segment_id: that answer's words and segment.
         retold: whether the next raising tells a new agent, and therefore does not count.
-        after_answer: whether it came up after an answer to an earlier complaint: should the two turn out to be one, that
-            was a raising.
     """
 
-    centre: bytes
-    words: frozenset[str] = frozenset()
+    number: int
     raisings: int = 1
     kept: list[Raising] = field(default_factory=list)
-    answered: bool = False
-    answer: str = ""
-    answer_segment_id: str = ""
     retold: bool = False
-    after_answer: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
 class Repetition:
-    """The complaints of a call; plain data, so that a snapshot can hold it."""
+    """The complaints of a call; plain data, so that a snapshot can hold it.
+
+    Args:
+        topics, claims: see there; every topic has at least one claim.
+        agent_asked: whether the operator's last words were a question.
+        agent_inquired: whether they asked the caller to tell something: the answer to that is no raising.
+        answered: whether an answer came since the last raising; `answer` and `answer_segment_id` are its words.
+        refusals: how many answers refused something.
+        restated: content words that the last answer shares with an earlier one.
+        answers: content words of the last answers.
+        opened: topics opened so far.
+    """
 
     topics: list[Topic] = field(default_factory=list)
+    claims: list[Claim] = field(default_factory=list)
     agent_asked: bool = False
+    agent_inquired: bool = False
+    answered: bool = False
+    answer: str = ""
+    answer_segment_id: str = ""
+    refusals: int = 0
+    restated: int = 0
+    answers: list[frozenset[str]] = field(default_factory=list)
+    opened: int = 0
 
     @property
     def rounds(self) -> int:
@@ -129,23 +161,31 @@ class Repetition:
         if takes_over(text, language):
             self.agent_changed()
         self.agent_asked = is_question(text, language)
+        self.agent_inquired = asks_to_tell(text, language)
+        ideas = substance(text, language)
         answers = (
             not announces_hold(text, language)
-            and substance(text, language) >= MIN_SUBSTANCE
-            and (not self.agent_asked or substance(text, language) >= 3 * MIN_SUBSTANCE)
-            and (not apologises(text, language) or substance(text, language) >= 2 * MIN_SUBSTANCE)
+            and ideas >= MIN_SUBSTANCE
+            and (not self.agent_asked or ideas >= 3 * MIN_SUBSTANCE)
+            and (not apologises(text, language) or ideas >= 2 * MIN_SUBSTANCE)
         )
-        if answers:
-            for topic in self.topics:
-                if not topic.answered:
-                    topic.answered, topic.answer = True, text[:MAX_ANSWER_CHARS]
-                    topic.answer_segment_id = segment_id
+        if not answers:
+            return
+        for claim in self.claims:
+            claim.answered = True
+        words = _bounded(content_words(text, language))
+        self.restated = max((len(words & earlier) for earlier in self.answers), default=0)
+        self.answers = [*self.answers, words][-MAX_ANSWERS:]
+        self.refusals += refuses(text, language)
+        if not self.answered:
+            self.answered = True
+            self.answer, self.answer_segment_id = text[:MAX_ANSWER_CHARS], segment_id
 
     def redact(self, segment_id: str, text: str) -> None:
         """Puts a masked text in place of a stored one."""
+        if self.answer_segment_id == segment_id:
+            self.answer = text[:MAX_ANSWER_CHARS]
         for topic in self.topics:
-            if topic.answer_segment_id == segment_id:
-                topic.answer = text[:MAX_ANSWER_CHARS]
             for index, kept in enumerate(topic.kept):
                 if kept.segment_id == segment_id:
                     topic.kept[index] = replace(kept, text=text)
@@ -159,7 +199,7 @@ class Repetition:
 
     def holds(self, unit_id: str) -> bool:
         """Whether an utterance counted as a raising: one that grows further is the same raising."""
-        return any(topic.kept and topic.kept[-1].unit_id == unit_id for topic in self.topics)
+        return any(topic.raisings > 1 and topic.kept[-1].unit_id == unit_id for topic in self.topics)
 
     def customer_spoke(
         self,
@@ -188,100 +228,116 @@ class Repetition:
         Returns:
             The topic, if this raised it again (its second raising or a later one); else None.
         """
-        if is_backchannel(text, language) or mostly_digits(text) or substance(text, language) < MIN_SUBSTANCE:
+        self._forget(unit_id)
+        ideas = substance(text, language)
+        if is_backchannel(text, language) or mostly_digits(text) or ideas < MIN_SUBSTANCE:
             return None
         again = says_again(text, language)
-        stands = again or insists(text, language)
-        words = content_words(text, language)
+        words = _bounded(content_words(text, language))
         vector = to_vector(embedding) if embedding else hashed_vector(text, language)
-        needed = self._needed(text, language, rules)
-        near = self._near(vector, words, needed)
-        if not near:
-            if complains >= rules.complaint_score or speaks_like_a_caller(text, language):
-                self._open(vector, words, unit_id, segment_id, at_ms, text)
-            return None
-        topic = near[0]
-        if complains < rules.complaint_score and not (stands and words & topic.words):
-            return None
-        topic.words = frozenset(sorted(topic.words | words)[:MAX_WORDS])
-        for other in near[1:]:
-            self._merge(topic, other)
-        _lean(topic, vector)
-        if not topic.answered or (self.agent_asked and not again):
-            return None
-        topic.answered = False
-        if topic.retold:
-            topic.retold = False
-            return None
-        topic.raisings += 1
-        topic.kept.append(
-            Raising(
-                number=topic.raisings,
-                unit_id=unit_id,
-                segment_id=segment_id,
-                at_ms=at_ms,
-                text=text,
-                answer=topic.answer,
-                answer_segment_id=topic.answer_segment_id,
-            )
+        near = self._near(vector)
+        nearest = near[:NEAREST]
+        signs = Signs(
+            likeness=sum(value for value, _ in nearest) / len(nearest) if nearest else -1.0,
+            shared_words=len(words & frozenset().union(*(claim.words for _, claim in near))),
+            complains=complains,
+            insists=again or insists(text, language),
+            other_matter=changes_subject(text, language),
+            asked=self.agent_asked and not again,
+            refusals=self.refusals,
+            restated=self.restated,
+            ideas=ideas,
         )
-        _trim(topic)
+        half = vector.astype("<f2").tobytes()
+        raising = Raising(number=1, unit_id=unit_id, segment_id=segment_id, at_ms=at_ms, text=text)
+        may = bool(near) and self.answered and (again or not self.agent_inquired)
+        if may and is_raising(signs, rules):
+            topic = self._topic(near, rules)
+            self._claim(Claim(unit_id=unit_id, topic=topic.number, vector=half, words=words))
+            return self._raise(topic, raising)
+        if complains >= rules.complaint_score or speaks_like_a_caller(text, language):
+            self._open(Claim(unit_id=unit_id, topic=0, vector=half, words=words), raising)
+        return None
+
+    def _forget(self, unit_id: str) -> None:
+        """An utterance that grew is weighed anew."""
+        kept = [claim for claim in self.claims if claim.unit_id != unit_id]
+        if len(kept) < len(self.claims):
+            self.claims = kept
+            self._drop_empty()
+
+    def _near(self, vector: Vector) -> list[tuple[float, Claim]]:
+        """Claims that were answered, most alike first, each with its cosine; of two alike the later one."""
+        found = []
+        for index, claim in enumerate(self.claims):
+            other = to_vector(claim.vector)
+            if claim.answered and other.shape == vector.shape:
+                found.append((-float(other @ vector), -index, claim))
+        return [(-unlike, claim) for unlike, _, claim in sorted(found, key=lambda item: item[:2])]
+
+    def _topic(self, near: list[tuple[float, Claim]], rules: RepetitionRules) -> Topic:
+        """The topic of the nearest claim. Where the next nearest belongs to another topic and is as good as the same
+        complaint, the two were one all along."""
+        topic = self._of(near[0][1])
+        if len(near) > 1 and near[1][1].topic != topic.number and near[1][0] >= rules.similarity:
+            self._merge(topic, self._of(near[1][1]))
         return topic
 
-    def _needed(self, text: str, language: str, rules: RepetitionRules) -> float:
-        """The similarity that it takes: less from one who insists, more from one who says that it is another matter."""
-        if changes_subject(text, language):
-            return rules.similarity_other_matter
-        if says_again(text, language) or insists(text, language):
-            return rules.similarity_said_again
-        return rules.similarity
-
-    def _near(self, vector: Vector, words: frozenset[str], needed: float) -> list[Topic]:
-        """The topics at least so similar, nearest first: embeddings tell how alike two sentences are, the words they share
-        whether they speak of the same thing."""
-        found = []
-        for index, topic in enumerate(self.topics):
-            centre = np.frombuffer(topic.centre, dtype="<f4")
-            if centre.shape != vector.shape:
-                continue
-            shared = min(MAX_SHARED, len(words & topic.words))
-            likeness = float(centre @ vector) + (SHARED_WORD * shared if shared else -NO_SHARED_WORD)
-            if likeness >= needed:
-                found.append((-likeness, index, topic))
-        return [topic for _, _, topic in sorted(found, key=lambda item: item[:2])]
+    def _of(self, claim: Claim) -> Topic:
+        return next(topic for topic in self.topics if topic.number == claim.topic)
 
     def _merge(self, topic: Topic, other: Topic) -> None:
-        """Two topics turn out to be one complaint: what was raised under either name was raised of both."""
+        for claim in self.claims:
+            if claim.topic == other.number:
+                claim.topic = topic.number
         first, second = sorted((topic, other), key=lambda item: item.kept[0].at_ms)
-        shift = first.raisings - (0 if second.after_answer else 1)
-        kept = [*first.kept, *(replace(item, number=item.number + shift) for item in second.kept)]
-        mixed = (
-            np.frombuffer(topic.centre, dtype="<f4") * topic.raisings
-            + np.frombuffer(other.centre, dtype="<f4") * other.raisings
-        )
-        topic.centre = (mixed / max(float(np.linalg.norm(mixed)), 1e-9)).astype("<f4").tobytes()
-        topic.raisings = second.raisings + shift
-        topic.words = frozenset(sorted(topic.words | other.words)[:MAX_WORDS])
-        topic.kept = sorted(kept, key=lambda item: (item.at_ms, item.number))
-        topic.after_answer = first.after_answer
-        topic.answered = topic.answered and other.answered
+        kept = sorted((*first.kept, *second.kept[1:]), key=lambda item: item.at_ms)
+        topic.raisings += other.raisings - 1
+        topic.kept = [
+            item if not index else replace(item, number=topic.raisings - len(kept) + 1 + index)
+            for index, item in enumerate(kept)
+        ]
         topic.retold = topic.retold and other.retold
         _trim(topic)
         self.topics.remove(other)
 
-    def _open(
-        self, vector: Vector, words: frozenset[str], unit_id: str, segment_id: str, at_ms: int, text: str
-    ) -> None:
-        if len(self.topics) >= MAX_TOPICS:
-            self.topics.remove(min(self.topics, key=lambda topic: (topic.raisings, topic.kept[-1].at_ms)))
-        self.topics.append(
-            Topic(
-                centre=vector.astype("<f4").tobytes(),
-                words=frozenset(sorted(words)[:MAX_WORDS]),
-                after_answer=any(topic.answered for topic in self.topics),
-                kept=[Raising(number=1, unit_id=unit_id, segment_id=segment_id, at_ms=at_ms, text=text)],
-            )
-        )
+    def _raise(self, topic: Topic, raising: Raising) -> Topic | None:
+        self.answered = False
+        if topic.retold:
+            topic.retold = False
+            return None
+        topic.raisings += 1
+        told = replace(raising, number=topic.raisings, answer=self.answer, answer_segment_id=self.answer_segment_id)
+        topic.kept.append(told)
+        _trim(topic)
+        return topic
+
+    def _open(self, claim: Claim, raising: Raising) -> None:
+        """A complaint that raises nothing again: more of one that was not answered yet, or another one."""
+        same_breath = next((other for other in reversed(self.claims) if not other.answered), None)
+        if same_breath is not None:
+            claim.topic = same_breath.topic
+        else:
+            self.opened += 1
+            claim.topic = self.opened
+            self.topics.append(Topic(number=self.opened, kept=[raising]))
+        self._claim(claim)
+
+    def _claim(self, claim: Claim) -> None:
+        self.claims.append(claim)
+        if len(self.claims) > MAX_CLAIMS:
+            count = [sum(other.topic == item.topic for other in self.claims) for item in self.claims[:-1]]
+            del self.claims[count.index(max(count))]
+            self._drop_empty()
+
+    def _drop_empty(self) -> None:
+        """Forgets topics without a claim."""
+        alive = {claim.topic for claim in self.claims}
+        self.topics = [topic for topic in self.topics if topic.number in alive]
+
+
+def _bounded(words: frozenset[str]) -> frozenset[str]:
+    return words if len(words) <= MAX_WORDS else frozenset(sorted(words)[:MAX_WORDS])
 
 
 def _trim(topic: Topic) -> None:
@@ -289,12 +345,12 @@ def _trim(topic: Topic) -> None:
     del topic.kept[1 : 1 + max(0, len(topic.kept) - MAX_RAISINGS)]
 
 
-def _lean(topic: Topic, vector: Vector) -> None:
-    """Moves a topic's centre towards a raising, by the running mean of unit vectors."""
-    centre = np.frombuffer(topic.centre, dtype="<f4") * topic.raisings + vector
-    norm = float(np.linalg.norm(centre))
-    if norm > 0:
-        topic.centre = (centre / norm).astype("<f4").tobytes()
+def centre_of(repetition: Repetition, topic: Topic) -> Vector:
+    """Mean embedding of a topic's claims, unit length."""
+    vectors = [to_vector(claim.vector) for claim in repetition.claims if claim.topic == topic.number]
+    alike = [vector for vector in vectors if vector.shape == vectors[-1].shape]
+    mean = np.sum(alike, axis=0, dtype=np.float32)
+    return np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-9), dtype=np.float32) if len(alike) > 1 else alike[0]
 
 
 def to_vector(embedding: bytes) -> Vector:

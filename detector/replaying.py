@@ -52,11 +52,15 @@ class ReplayedCall:
         session: the fold.
         started_ms: UTC milliseconds since 1970 of media time 0.
         changes: every alert event so far.
+        placed: ids of requests whose answer has a place of its own in the call's log, where it is folded.
+        held: answers that wait for their place.
     """
 
     session: CallSession
     started_ms: int = 0
     changes: list[AlertEvent] = field(default_factory=list)
+    placed: frozenset[str] = frozenset()
+    held: dict[str, ScoreResult | Unscored] = field(default_factory=dict)
 
 
 class Replay:
@@ -109,29 +113,45 @@ class Replay:
             yield from self._timers(call, call.session.corrected_ms(at_ms))
         yield from self._fold(call, event.body)
 
-    def restore(self, call_id: str, *, instance: str, started_ms: int) -> ReplayedCall:
+    def restore(
+        self, call_id: str, *, instance: str, started_ms: int, placed: frozenset[str] = frozenset()
+    ) -> ReplayedCall:
         """Begins a stored call under its own instance, so that its alerts get the ids that they once had.
 
         Args:
             instance: as stored.
             started_ms: UTC milliseconds since 1970 of media time 0.
+            placed: ids of requests whose answers the call's log holds: what came before an answer then (the help button) comes
+                before it now.
         """
-        call = ReplayedCall(session=self._session(call_id, instance), started_ms=started_ms)
+        call = ReplayedCall(session=self._session(call_id, instance), started_ms=started_ms, placed=placed)
         self.calls[call_id] = call
         return call
 
     def feed_stored(self, call: ReplayedCall, item: Input) -> Iterator[AlertEvent]:
-        """Folds an input out of a call's log; timers and scores are passed over, for a replay makes its own."""
-        if isinstance(item, TimerFired | ScoreResult | Unscored):
+        """Folds an input out of a call's log; timers and scores are passed over, for a replay makes its own: a score of its own in the
+        place of the one that it passes over."""
+        if isinstance(item, ScoreResult | Unscored):
+            answer = call.held.pop(item.request_id, None)
+            if answer is not None:
+                yield from self._fold(call, answer)
+            return
+        if isinstance(item, TimerFired):
             return
         at_ms = item.start_ms if isinstance(item, Segment) else media_time_ms(item)
         if at_ms is not None:
             yield from self._timers(call, call.session.corrected_ms(at_ms))
         yield from self._fold(call, item)
 
+    def release(self, call: ReplayedCall) -> Iterator[AlertEvent]:
+        """Folds the answers whose place never came: the log ends before it."""
+        while call.held:
+            yield from self._fold(call, call.held.pop(next(iter(call.held))))
+
     def finish(self) -> Iterator[AlertEvent]:
         """Ends the calls whose end never came, at their last media time."""
         for call in self.calls.values():
+            yield from self.release(call)
             if not call.session.state.ended:
                 end = CallEnded(offset_ms=call.session.state.clock.elapsed_ms, reason="idle")
                 yield from self._fold(call, end)
@@ -165,6 +185,9 @@ class Replay:
         if call.session.state.timeline.began_ms is None:
             # Joined mid-way or not begun: nothing was missed before the first event.
             return
+        if call.held:
+            # What is judged late falls due late: the fold itself sees to it.
+            return
         last_ms = call.session.state.clock.elapsed_ms
         while (due_ms := call.session.next_timer_ms) is not None and due_ms < at_ms:
             if due_ms - last_ms > IDLE_END_MS:
@@ -184,4 +207,7 @@ class Replay:
                     yield output
             outputs = []
             for answer in self._score(requests) if requests else ():
-                outputs.extend(session.receive(answer, utc_ms=now_ms))
+                if answer.request_id in call.placed:
+                    call.held[answer.request_id] = answer
+                else:
+                    outputs.extend(session.receive(answer, utc_ms=now_ms))

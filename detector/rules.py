@@ -51,18 +51,25 @@ def _levels() -> Mapping[str, Level]:
 class AbuseRules:
     """Levels of abusive utterances; the fields are those of `[abuse]` in `rules.toml`."""
 
-    clear_score: float = 0.65
+    clear_score: float = 0.85
+    grave_margin: float = 0.10
     hysteresis: float = 0.08
+    unclear_score: float = 0.40
     unclear_count: int = 2
     unclear_window_s: float = 900
     unclear_half_life_s: float = 300
-    unclear_weight: float = 1.5
+    unclear_weight: float = 1.0
+    cautioned_within_s: float = 120
     two_labels: Level = Level.ESCALATE
     again_after_warning: Level = Level.ESCALATE
     grave: Level = Level.CRITICAL
     unknown_speaker_limit: Level = Level.WARNING
     masked_word: Level = Level.NOTICE
     levels: Mapping[str, Level] = field(default_factory=_levels)
+
+    def clear_from(self, label: str) -> float:
+        """The score from which one utterance with the label is a clear case."""
+        return self.clear_score - (self.grave_margin if self.levels[label] >= Level.ESCALATE else 0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +82,18 @@ class PartialRules:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EvidenceRules:
+    """What speaks for a raising beside likeness; the fields are those of `[repetition.evidence]`."""
+
+    shared_word: float = 0.18
+    complaint: float = 0.40
+    refusal: float = 0.12
+    restated_word: float = 0.08
+    ten_ideas: float = 0.28
+    asked: float = 0.29
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RepetitionRules:
     """Rounds of one complaint; the fields are those of `[repetition]`."""
 
@@ -82,13 +101,14 @@ class RepetitionRules:
     warning: int = 3
     escalate: int = 5
     with_abuse: Level = Level.ESCALATE
-    similarity: float = 0.52
-    similarity_said_again: float = 0.46
-    similarity_other_matter: float = 0.70
+    similarity: float = 0.47
+    similarity_said_again: float = 0.17
+    similarity_other_matter: float = 0.90
     complaint_score: float = 0.30
     earlier_calls: int = 2
     ledger_days: int = 7
     ledger_similarity: float = 0.62
+    evidence: EvidenceRules = EvidenceRules()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -313,7 +333,9 @@ class _Reader:
         """Checks what types cannot say: shares within 0 to 1, limits that rise."""
         shares = (
             ("abuse", "clear_score", rules.abuse.clear_score),
+            ("abuse", "grave_margin", rules.abuse.grave_margin),
             ("abuse", "hysteresis", rules.abuse.hysteresis),
+            ("abuse", "unclear_score", rules.abuse.unclear_score),
             ("partials", "score", rules.partials.score),
             ("repetition", "similarity", rules.repetition.similarity),
             ("repetition", "similarity_said_again", rules.repetition.similarity_said_again),

@@ -8,16 +8,15 @@ actions do not wait.
 
 Media time decides. `next_timer_ms` says when, in media time, something falls due though nobody speaks; the driver then
 folds a `TimerFired`. Here is only the order of things: what words do is in `utterances`, what time does in `due`, what
-becomes an alert in `desk`.
+becomes an alert in `desk`, what waits for a score in `flight`.
+
+Longer than most files here: it is the one table of what each input does, and reads best in one piece.
 """
 
 from __future__ import annotations
 
-import re
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Final
+from dataclasses import replace
 
 from detector import utterances
 from detector.alerts import Kind, Noted
@@ -48,6 +47,7 @@ from detector.events import (
     TimerFired,
 )
 from detector.findings import risk_of
+from detector.flight import GRAVE_URGENCY, PARTIAL_URGENCY, SCORED_LANGUAGES, InFlight, Said
 from detector.labels import Level, Speaker
 from detector.ledger import MAX_EARLIER
 from detector.overlong import limits_ms
@@ -55,17 +55,7 @@ from detector.playbook import Playbook
 from detector.rules import Rules
 from detector.scoring import ScoreRequest, ScoreResult, Unscored, UnscoredReason
 from detector.state import CallState, CallStatus
-from detector.transcript import Unit
-
-SCORED_LANGUAGES: Final = frozenset({"ja", "en"})
-PARTIAL_URGENCY: Final = 8
-GRAVE_URGENCY: Final = 7
-_WARNINGLIKE: Final = re.compile(
-    r"控え|やめ|止め|終了|切ら|切り|警告|最後|最終|落ち着|冷静|暴言|これ以上|対応.{0,8}(かね|でき)|続く|"
-    r"language|tone|shout|yell|swear|curs|insult|warn|end th|ending th|hang|disconnect|terminat|continue|calm|respect|"
-    r"threat|inappropriate|acceptable",
-    re.IGNORECASE,
-)
+from detector.units import Unit
 
 
 def never(_text: str, _language: str) -> bool:
@@ -76,31 +66,6 @@ def never(_text: str, _language: str) -> bool:
 def no_other_rules(_digest: str) -> Rules | None:
     """A rulebook that knows no rules but the house's own."""
     return None
-
-
-@dataclass(slots=True, kw_only=True)
-class _Said:
-    """Finals whose scores may be missing yet; `again` marks those judged anew after a swap."""
-
-    units: list[Unit]
-    segment: Segment | None
-    withdrawn: tuple[str, ...] = ()
-    again: bool = False
-
-    def mask(self, segment_id: str, text: str) -> None:
-        """Puts a masked text, as long as the old one, in place of a segment that waits here."""
-        if self.segment is not None and self.segment.segment_id == segment_id:
-            self.segment = replace(self.segment, text=text)
-        self.units = [unit.masked(segment_id, text) for unit in self.units]
-
-
-@dataclass(slots=True, kw_only=True)
-class _InFlight:
-    """What waits for scores; empty between inputs whenever every score is there."""
-
-    queue: deque[_Said | Input] = field(default_factory=deque)
-    wanted: dict[str, ScoreResult | Unscored | None] = field(default_factory=dict)
-    partials: dict[str, Segment] = field(default_factory=dict)
 
 
 class CallSession:
@@ -145,7 +110,7 @@ class CallSession:
         self._desk = Desk(tenant=tenant, call_id=call_id, instance=instance, playbook=playbook)
         self._gate = gate
         self._rulebook = rulebook
-        self._flight = _InFlight()
+        self._flight = InFlight()
 
     @property
     def rules(self) -> Rules:
@@ -205,9 +170,7 @@ class CallSession:
                 self._final(item, out)
             case SegmentRedacted():
                 utterances.redact(state, item.segment_id, item.text)
-                for said in self._flight.queue:
-                    if isinstance(said, _Said):
-                        said.mask(item.segment_id, item.text)
+                self._flight.mask(item.segment_id, item.text)
             case SpeakersSwapped():
                 self._platform_swap(item, out)
             case CallStarted():
@@ -269,13 +232,11 @@ class CallSession:
         transcript = self.state.transcript
         if transcript.is_duplicate(segment):
             return
-        partials = [name for name, partial in self._flight.partials.items() if partial.segment_id == segment.segment_id]
-        for name in partials:
-            del self._flight.partials[name]
+        self._flight.drop_partials(segment.segment_id)
         # The speaker as known now: a swap that is found later must not reach back into what waits for its score.
         heard = replace(segment, speaker=transcript.relabel(segment.speaker))
         units = transcript.add_final(segment)
-        self._flight.queue.append(_Said(units=units, segment=heard, withdrawn=tuple(transcript.withdrawn)))
+        self._flight.queue.append(Said(units=units, segment=heard, withdrawn=tuple(transcript.withdrawn)))
         self._request(units, out)
         if units and self.state.speakers.hear(segment.text, segment.language or self.state.language, segment.speaker):
             out.append(Noted(what="speakers_swapped_detected"))
@@ -283,21 +244,9 @@ class CallSession:
 
     def _request(self, units: list[Unit], out: list[Output]) -> None:
         for unit in units:
-            if unit.language not in SCORED_LANGUAGES:
-                continue
-            if unit.speaker is Speaker.AGENT and not _WARNINGLIKE.search(unit.text):
-                continue
-            self._flight.wanted[unit.request_id] = None
-            out.append(
-                ScoreRequest(
-                    request_id=unit.request_id,
-                    text=unit.text,
-                    language=unit.language,
-                    speaker=Speaker.AGENT if unit.speaker is Speaker.AGENT else Speaker.CUSTOMER,
-                    context=unit.context,
-                    urgency=self._urgency(unit),
-                )
-            )
+            request = self._flight.want(unit, urgency=self._urgency(unit))
+            if request is not None:
+                out.append(request)
 
     def _urgency(self, unit: Unit) -> int:
         """Words that may be grave go first; the rest by how high the call stands already."""
@@ -350,14 +299,12 @@ class CallSession:
         self._judge_again(state.transcript.swap(from_now_on=False), out)
 
     def _judge_again(self, units: list[Unit], out: list[Output]) -> None:
-        self._flight.queue.append(_Said(units=units, segment=None, again=True))
+        self._flight.queue.append(Said(units=units, segment=None, again=True))
         self._request(units, out)
 
     def _scored(self, item: ScoreResult | Unscored, out: list[Output]) -> None:
         flight, state = self._flight, self.state
-        if item.request_id in flight.wanted:
-            if flight.wanted[item.request_id] is None:
-                flight.wanted[item.request_id] = item
+        if flight.arrive(item):
             return
         partial = flight.partials.pop(item.request_id, None)
         if partial is None or not isinstance(item, ScoreResult):
@@ -374,13 +321,8 @@ class CallSession:
     # What is decided, in the order of the talk.
 
     def _drain(self, out: list[Output]) -> None:
-        flight = self._flight
-        while flight.queue:
-            head = flight.queue[0]
-            if isinstance(head, _Said) and any(flight.wanted.get(unit.request_id, head) is None for unit in head.units):
-                return
-            flight.queue.popleft()
-            if isinstance(head, _Said):
+        while (head := self._flight.next()) is not None:
+            if isinstance(head, Said):
                 self._apply_said(head, out)
             else:
                 self._apply(head, out)
@@ -458,7 +400,7 @@ class CallSession:
         state.ended, state.end_reason = True, item.reason
         self._desk.end(state, self.rules, out)
 
-    def _apply_said(self, said: _Said, out: list[Output]) -> None:
+    def _apply_said(self, said: Said, out: list[Output]) -> None:
         state, rules = self.state, self.rules
         if said.again:
             utterances.forget_all(state)

@@ -36,6 +36,18 @@ _QUESTION: Final = {
         re.IGNORECASE,
     ),
 }
+_ASKS_TO_TELL: Final = {
+    "ja": re.compile(
+        r"(お?聞かせ|お?教え|お伺い|お話し|ご説明|おっしゃって|仰って|もう一度)(いただ|頂|くださ|願|し(て|ます))|"
+        r"(どのよう|どう(いった|いう)|いつ|どちら|どこ|何|なぜ|どなた|いくら)[^。]{0,24}(か|でしょう)[。？?、\s]*$"
+    ),
+    "en": re.compile(
+        r"\b(tell me|explain|describe|repeat|say (that|it) again|give me (your|the)|spell|talk me through|walk me through)\b|"
+        r"\b(what|which|when|where|who|why|how)('s|'re|'d| is| are| was| were| did| do| does| can| could| would| many| much| long| old)?\b"
+        r"[^.?!]{0,60}\?\s*$",
+        re.IGNORECASE,
+    ),
+}
 _HOLD: Final = {
     "ja": re.compile(
         r"(少々|少し|しばらく|そのまま|ちょっと|今しばらく)(の間)?お待ち|お待ち(ください|くださいませ|いただけ|願え|頂け)|"
@@ -105,202 +117,18 @@ _OTHER_MATTER: Final = {
         re.IGNORECASE,
     ),
 }
-_CONTENT_JA: Final = re.compile(r"[一-龥々]{1,6}|[ァ-ヴー]{2,12}")
-_ANY_CALL_JA: Final = frozenset(
-    [
-        "今日",
-        "明日",
-        "昨日",
-        "今",
-        "今回",
-        "先週",
-        "先月",
-        "今月",
-        "来月",
-        "電話",
-        "担当",
-        "担当者",
-        "対応",
-        "会社",
-        "話",
-        "言",
-        "何",
-        "何度",
-        "何回",
-        "前",
-        "後",
-        "中",
-        "上",
-        "下",
-        "人",
-        "方",
-        "者",
-        "日",
-        "時",
-        "時間",
-        "分",
-        "円",
-        "回",
-        "一",
-        "二",
-        "三",
-        "四",
-        "五",
-        "六",
-        "七",
-        "八",
-        "九",
-        "十",
-        "番号",
-        "名前",
-        "氏名",
-        "住所",
-        "自分",
-        "私",
-        "俺",
-        "僕",
-        "お客",
-        "客",
-        "様",
-        "全部",
-        "全然",
-        "本当",
-        "普通",
-        "最初",
-        "最後",
-        "納得",
-        "説明",
-        "確認",
-        "連絡",
-        "返事",
-        "責任者",
-        "責任",
-        "事",
-        "物",
-        "所",
-        "間",
-        "気",
-        "思",
-        "聞",
-        "見",
-        "行",
-        "来",
-        "出",
-        "入",
-        "持",
-        "待",
-        "使",
-        "書",
-        "知",
-        "分",
-        "違",
-        "大",
-        "早",
-        "以上",
-        "場合",
-        "必要",
-        "お願い",
-        "願",
-        "下",
-        "頂",
-        "致",
-    ]
-)
-_CONTENT_EN: Final = re.compile(r"[a-z]{4,}")
-_ANY_CALL_EN: Final = frozenset(
-    [
-        "that",
-        "this",
-        "with",
-        "have",
-        "from",
-        "they",
-        "them",
-        "your",
-        "you're",
-        "what",
-        "when",
-        "where",
-        "which",
-        "will",
-        "would",
-        "could",
-        "should",
-        "about",
-        "there",
-        "their",
-        "been",
-        "just",
-        "want",
-        "need",
-        "know",
-        "like",
-        "said",
-        "told",
-        "tell",
-        "call",
-        "calling",
-        "called",
-        "here",
-        "then",
-        "than",
-        "because",
-        "still",
-        "really",
-        "again",
-        "over",
-        "into",
-        "back",
-        "someone",
-        "somebody",
-        "anything",
-        "something",
-        "nothing",
-        "every",
-        "time",
-        "times",
-        "today",
-        "tomorrow",
-        "yesterday",
-        "morning",
-        "week",
-        "month",
-        "minutes",
-        "hours",
-        "please",
-        "sorry",
-        "thank",
-        "thanks",
-        "don't",
-        "doesn't",
-        "didn't",
-        "isn't",
-        "wasn't",
-        "won't",
-        "can't",
-        "haven't",
-        "it's",
-        "that's",
-        "i've",
-        "i'll",
-        "you've",
-        "going",
-        "only",
-        "even",
-        "more",
-        "some",
-        "other",
-        "another",
-        "people",
-        "make",
-        "made",
-        "take",
-        "give",
-        "right",
-        "well",
-        "okay",
-    ]
-)
+_REFUSES: Final = {
+    "ja": re.compile(
+        r"(いたし|でき|応じ|承り|お受けし|出し|認め|返し|致し)かね|でき(ません|ない)|対象外|ございません|変わりません|変えることが|"
+        r"決まり|規約|規定|契約|なりません|難しい|承れません|お答えは|同じ"
+    ),
+    "en": re.compile(
+        r"\b(can't|cannot|can not|not able|unable|won't|couldn't|wouldn't|don't (have|allow|offer)|"
+        r"isn't (something|possible|eligible|covered)|not (eligible|possible|covered|refundable)|doesn't (change|cover|apply)|policy|"
+        r"terms|contract|agreement|final|no way|stands|afraid|only thing|as far as|the same)\b",
+        re.IGNORECASE,
+    ),
+}
 _TAKES_OVER: Final = {
     "ja": re.compile(r"お?電話(を)?(代わ|替わ|変わ|かわ)り(まし|いたしまし)た|引き継ぎました|代わりまして"),
     "en": re.compile(
@@ -354,6 +182,11 @@ def is_question(text: str, language: str) -> bool:
     return _pattern(_QUESTION, language).search(text.strip()) is not None
 
 
+def asks_to_tell(text: str, language: str) -> bool:
+    """Whether the text asks for something to be told (「理由をお聞かせください」, "what happened?"), not for a yes or no."""
+    return _pattern(_ASKS_TO_TELL, language).search(text.strip()) is not None
+
+
 def announces_hold(text: str, language: str) -> bool:
     """Whether an operator's text asks the caller to wait."""
     return _pattern(_HOLD, language).search(text) is not None
@@ -385,6 +218,11 @@ def insists(text: str, language: str) -> bool:
     return _pattern(_INSISTS, language).search(text) is not None
 
 
+def refuses(text: str, language: str) -> bool:
+    """Whether an operator's answer refuses something or holds to a rule (「いたしかねます」, "I'm not able to")."""
+    return _pattern(_REFUSES, language).search(text) is not None
+
+
 def changes_subject(text: str, language: str) -> bool:
     """Whether the speaker announces another matter (「あともう一つ」, "another thing")."""
     return _pattern(_OTHER_MATTER, language).search(text.strip()) is not None
@@ -393,19 +231,6 @@ def changes_subject(text: str, language: str) -> bool:
 def says_again(text: str, language: str) -> bool:
     """Whether the speaker says that they are saying it again."""
     return _pattern(_AGAIN, language).search(text) is not None
-
-
-def content_words(text: str, language: str) -> frozenset[str]:
-    """The words that say what is spoken about, crudely: runs of kanji or katakana, stems of longer English words.
-
-    Words that turn up on any call are left out. No dictionary: two texts are compared, nothing is looked up.
-    """
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    if language == "ja":
-        found = {run[:4] for run in _CONTENT_JA.findall(folded)}
-        return frozenset(found - _ANY_CALL_JA)
-    found = {word[:6] for word in _CONTENT_EN.findall(folded) if word not in _ANY_CALL_EN}
-    return frozenset(found)
 
 
 def substance(text: str, language: str) -> int:

@@ -7,15 +7,15 @@ own characters.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field, replace
 from difflib import SequenceMatcher
 from typing import Final
 
 from detector.events import Segment
 from detector.labels import Speaker
-from detector.scoring import Span, Turn
+from detector.scoring import Turn
 from detector.text import is_backchannel, is_operators_sentence, squeeze
+from detector.units import SENTENCE_END, Piece, Unit, split_sentences
 
 JOIN_GAP_MS: Final = 1500
 """Finals of one speaker closer than this are one utterance (design, "The scored unit")."""
@@ -36,60 +36,14 @@ ECHO_LIKENESS: Final = 0.8
 """Share of matching characters (difflib) from which two such sentences are one."""
 SAME_START_MS: Final = 150
 """Starts closer than this do not say which channel heard the sentence first."""
-MAX_SEEN: Final = 4096
-"""Segment ids remembered for de-duplication; beyond it the oldest half is forgotten."""
+MAX_SEEN: Final = 1024
+"""Segment ids remembered for de-duplication, an hour and a half of talk at least; beyond it the oldest half is forgotten. Events
+that carry a `seq` are known by that, however old."""
 MAX_OPEN_PARTIALS: Final = 16
 MAX_VOICES: Final = 6
 """Changes of voice told apart within one segment; a segment with more is left to its label."""
 SWAP_REVISION: Final = 1000
 """Added to the revision of an utterance that is judged again under its other speaker: another request, another id."""
-
-_SENTENCE_END: Final = re.compile(r"(?<=[。！？!?])\s*|(?<=[.])\s+")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Piece:
-    """Where a stretch of one segment lies in an utterance, in code points."""
-
-    segment_id: str
-    segment_start: int
-    unit_start: int
-    length: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unit:
-    """One utterance to be scored.
-
-    Args:
-        unit_id: id of its first segment, with `/n` where it begins at its n-th character; it stays while the unit grows.
-        revision: 0 at first, one more each time that it grew.
-        pieces: where its text came from.
-    """
-
-    unit_id: str
-    revision: int
-    speaker: Speaker
-    language: str
-    text: str
-    start_ms: int
-    end_ms: int
-    pieces: tuple[Piece, ...]
-    context: tuple[Turn, ...] = ()
-
-    @property
-    def request_id(self) -> str:
-        """The id of the score request: the same on every fold of the same events."""
-        return f"{self.unit_id}#{self.revision}"
-
-    def masked(self, segment_id: str, text: str) -> Unit:
-        """The same with one of its segments masked by a text of the same length."""
-        masked = self.text
-        for piece in self.pieces:
-            if piece.segment_id == segment_id:
-                part = text[piece.segment_start : piece.segment_start + piece.length]
-                masked = masked[: piece.unit_start] + part + masked[piece.unit_start + piece.length :]
-        return replace(self, text=masked)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -261,7 +215,7 @@ class Transcript:
             return whole
         runs: list[tuple[int, int, Speaker]] = []
         start = 0
-        ends = [match.end() for match in _SENTENCE_END.finditer(segment.text) if match.end() < len(segment.text)]
+        ends = [match.end() for match in SENTENCE_END.finditer(segment.text) if match.end() < len(segment.text)]
         for end in (*ends, len(segment.text)):
             operators = is_operators_sentence(segment.text[start:end], language)
             speaker = Speaker.AGENT if operators else segment.speaker
@@ -354,51 +308,6 @@ class Transcript:
         else:
             self.turns.append(Turn(speaker=segment.speaker, text=segment.text[-limit:]))
             del self.turns[: -(MAX_CONTEXT_TURNS + 1)]
-
-
-def split_sentences(text: str, max_chars: int) -> list[tuple[int, int]]:
-    """Cuts a text at sentence ends into parts of at most about `max_chars` code points.
-
-    A sentence longer than that is cut at a comma or space, or hard where it has none.
-
-    Returns:
-        (start, end) of each part; together they cover the text.
-    """
-    if len(text) <= max_chars:
-        return [(0, len(text))]
-    cuts = [match.end() for match in _SENTENCE_END.finditer(text) if 0 < match.end() < len(text)]
-    parts: list[tuple[int, int]] = []
-    start = 0
-    while len(text) - start > max_chars:
-        within = [cut for cut in cuts if start < cut <= start + max_chars]
-        if within:
-            cut = within[-1]
-        else:
-            soft = max(text.rfind(mark, start + max_chars // 2, start + max_chars) for mark in ("、", ",", " ", "　"))
-            cut = soft + 1 if soft > start else start + max_chars
-        parts.append((start, cut))
-        start = cut
-    parts.append((start, len(text)))
-    return parts
-
-
-def to_segments(unit: Unit, spans: tuple[Span, ...]) -> dict[str, tuple[Span, ...]]:
-    """Maps spans of an utterance to the segments that it was made of.
-
-    Returns:
-        Spans by segment id, in code points of each segment's own text; a span over two segments is cut in two.
-    """
-    found: dict[str, list[Span]] = {}
-    for span in spans:
-        for piece in unit.pieces:
-            start = max(span.start, piece.unit_start)
-            end = min(span.end, piece.unit_start + piece.length)
-            if start < end:
-                shift = piece.segment_start - piece.unit_start
-                found.setdefault(piece.segment_id, []).append(
-                    Span(start=start + shift, end=end + shift, label=span.label, score=span.score)
-                )
-    return {segment_id: tuple(items) for segment_id, items in found.items()}
 
 
 def _other(speaker: Speaker) -> Speaker:

@@ -7,16 +7,18 @@ from dataclasses import replace
 from typing import Final
 
 from detector.abuse import Incident, gravity_of
+from detector.doubt import doubt_of
 from detector.events import Segment
 from detector.gravity import speaks_of_self_harm
 from detector.labels import HARASSMENT_LABELS, STEPS, Speaker
 from detector.ledger import earlier_calls
 from detector.procedure import act_of, advance
+from detector.repetition import Repetition
 from detector.rules import Rules
 from detector.scoring import ScoreResult
 from detector.state import CallState, StepGiven
 from detector.text import announces_hold, apologises
-from detector.transcript import Unit, to_segments
+from detector.units import Unit, to_segments
 
 MASKED_SCORE: Final = 0.3
 """Stands for the score of a masked word, which no classifier can read."""
@@ -67,7 +69,10 @@ def agent_said(state: CallState, unit: Unit, answer: ScoreResult | None, rules: 
     segment_id = unit.pieces[-1].segment_id
     state.repetition.agent_spoke(unit.text, unit.language, segment_id=segment_id)
     cues = {step: answer.scores.get(step, 0.0) for step in STEPS} if answer is not None else {}
-    reached = advance(state.step, act_of(unit.text, unit.language, cues))
+    act = act_of(unit.text, unit.language, cues)
+    if act and act != "may_end":
+        state.abuse.caution(since_ms=unit.start_ms - round(rules.abuse.cautioned_within_s * 1000))
+    reached = advance(state.step, act)
     if reached != state.step:
         state.step, state.step_at_ms = reached, unit.end_ms
         state.steps.append(StepGiven(step=reached, at_ms=unit.end_ms, segment_id=segment_id))
@@ -77,7 +82,7 @@ def agent_said(state: CallState, unit: Unit, answer: ScoreResult | None, rules: 
     window_ms = rules.distress.apology_window_s * 1000
     times = [*state.distress.apologies_ms, unit.end_ms]
     state.distress.apologies_ms = [at_ms for at_ms in times if unit.end_ms - at_ms <= window_ms]
-    heated = bool(state.abuse.incidents) or state.repetition.rounds >= 2
+    heated = any(not item.faint for item in state.abuse.incidents) or state.repetition.rounds >= 2
     if heated and len(state.distress.apologies_ms) >= rules.distress.apologies:
         state.distress.add("apology_loop", unit.end_ms, segment_id)
 
@@ -139,7 +144,7 @@ def incident_of(
 
     Args:
         before: the incident that a shorter version of the utterance was; what was clear in it stays clear until its
-            score falls below the rules' `clear_score` by more than `hysteresis`.
+            score falls below the rules' score for a clear case by more than `hysteresis`.
     """
     labels = tuple(
         sorted(
@@ -148,13 +153,18 @@ def incident_of(
         )
     )
     masked = not labels and _is_masked(state, unit)
-    if not labels and not masked:
+    best = max(HARASSMENT_LABELS, key=lambda label: answer.scores.get(label, 0.0))
+    faint = not labels and not masked
+    if faint and answer.scores.get(best, 0.0) < rules.abuse.unclear_score:
         return None
-    needed, kept = rules.abuse.clear_score, before.clear if before is not None else ()
+    kept = before.clear if before is not None else ()
+    doubt = doubt_of(unit.text, unit.language, labels, answer.spans) if labels else ""
     clear = tuple(
         label
         for label in labels
-        if answer.scores.get(label, 0.0) >= (needed - rules.abuse.hysteresis if label in kept else needed)
+        if not doubt
+        and answer.scores.get(label, 0.0)
+        >= rules.abuse.clear_from(label) - (rules.abuse.hysteresis if label in kept else 0.0)
     )
     spans = to_segments(unit, tuple(span for span in answer.spans if span.label in HARASSMENT_LABELS))
     carrying = [name for name in spans if spans[name]]
@@ -164,14 +174,17 @@ def incident_of(
         segment_id=carrying[-1] if carrying else unit.pieces[-1].segment_id,
         texts=_texts(state, unit),
         spans=spans,
-        labels=labels or ("verbal_abuse",),
+        labels=labels or (("verbal_abuse",) if masked else (best,)),
         clear=clear,
         grave=gravity_of(unit.text, unit.language, clear),
         at_ms=unit.end_ms,
         after_warning=warned,
         known=unit.speaker is Speaker.CUSTOMER,
-        score=MASKED_SCORE if masked else max(answer.scores.get(label, 0.0) for label in labels),
+        score=MASKED_SCORE if masked else max(answer.scores.get(label, 0.0) for label in labels or (best,)),
         masked=masked,
+        faint=faint,
+        doubt=doubt,
+        cautioned=before.cautioned if before is not None else False,
     )
 
 
@@ -198,7 +211,7 @@ def provisional_of(state: CallState, partial: Segment, answer: ScoreResult, rule
 def forget_all(state: CallState) -> None:
     """The speakers were turned round: what was concluded from their words is concluded anew."""
     state.abuse.incidents = []
-    state.repetition = replace(state.repetition, topics=[], agent_asked=False)
+    state.repetition = Repetition()
     state.step, state.step_at_ms, state.steps, state.provisional = "", 0, [], None
     state.distress.apologies_ms, state.distress.silent_since_ms = [], None
     state.distress.remove("apology_loop")

@@ -19,6 +19,10 @@ from models.lexicon_scorer import LexiconScorer
 
 CERTAIN: Final = 0.8
 """Score of the lexicon from which it is believed: one undamped entry of the stronger half."""
+MILD: Final = frozenset({"verbal_abuse", "excessive_demand", "authority", "discrimination"})
+MILD_LIFT: Final = 0.75
+"""What a word lifts these labels to: over every threshold, and under what the default rules call a clear case. The classifier
+read the whole and did not find it, so it takes two, or an operator's caution; a threat is not waited for."""
 
 _REPORTED: Final = re.compile(
     r"[「『\"“”]|(と|って)(言|い)(われ|ってき|った|う(人|奴|やつ))|(と|って)(書|か)(かれ|いて)|(と|って)(怒鳴|脅)|"
@@ -84,7 +88,7 @@ class SupportedScorer:
 def _lifted(result: ScoreResult, support: ScoreResult) -> ScoreResult:
     certain = {label for label, score in support.scores.items() if score >= CERTAIN and label in result.scores}
     scores = {
-        label: max(score, support.scores[label]) if label in certain else score
+        label: max(score, MILD_LIFT if label in MILD else support.scores[label]) if label in certain else score
         for label, score in result.scores.items()
     }
     added = certain - set(result.labels)

@@ -84,7 +84,7 @@ def evaluate_calls(
     Returns:
         Per language and together: share of harassing calls alerted at `warning` or above, false warnings per 100
         benign calls, delay of the first warning in the customer's segments, precision and recall of each kind at
-        `warning`, and the calls that were missed or falsely alerted.
+        `warning` (distress: at `notice`), and the calls that were missed or falsely alerted.
     """
     seen: dict[str, _Seen] = defaultdict(_Seen)
     listed = list(events)
@@ -130,8 +130,10 @@ def _summary(seen: dict[str, _Seen], truths: dict[str, Truth]) -> dict[str, Any]
     false = [name for name in benign if name in warned]
     delays = [delay for name in caught if (delay := _delay(judged[name], truths[name])) is not None]
     kinds = {}
-    for kind in ("abuse", "repetition", "overlong"):
-        found = {name for name, call in judged.items() if call.levels.get(kind, Level.NONE) >= Level.WARNING}
+    for kind in ("abuse", "repetition", "overlong", "distress"):
+        # Signs of distress that nobody asked to be seen are notices.
+        least = Level.NOTICE if kind == "distress" else Level.WARNING
+        found = {name for name, call in judged.items() if call.levels.get(kind, Level.NONE) >= least}
         true = {name for name in judged if kind in truths[name].kinds}
         kinds[kind] = {
             "precision": _share(len(found & true), len(found)),

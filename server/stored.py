@@ -12,7 +12,7 @@ from detector.events import ContextSet, Gap
 from detector.playbook import Playbook
 from detector.replaying import Replay
 from detector.rules import Rules, default_rules
-from detector.scoring import Scorer
+from detector.scoring import Scorer, ScoreResult, Unscored
 from detector.session import no_other_rules
 from server.errors import SetupError
 from server.installation import Installation
@@ -68,7 +68,12 @@ def replay_stored(
             tenant=record.tenant,
             rulebook=book.find if rules is None else no_other_rules,
         )
-        call = run.restore(record.call_id, instance=record.instance, started_ms=record.started_ms)
+        placed = frozenset(
+            stored.row.value.request_id
+            for stored in log.read(record.tenant, record.instance)
+            if isinstance(stored.row.value, ScoreResult | Unscored)
+        )
+        call = run.restore(record.call_id, instance=record.instance, started_ms=record.started_ms, placed=placed)
         expected = 0
         for stored in log.read(record.tenant, record.instance):
             row = stored.row
@@ -84,6 +89,7 @@ def replay_stored(
                 value = replace(value, rules_version=rules.version, rules_digest="")
             if row.kind != "tombstone":
                 yield from run.feed_stored(call, value)
+        yield from run.release(call)
 
 
 def verify(where: Installation) -> list[str]:

@@ -15,7 +15,7 @@ from detector.scoring import Scorer
 from server.app import partial_gate
 from server.replay import replay
 
-SENSITIVITIES: Final = {"cautious": 0.15, "as set": 0.0, "eager": -0.15}
+SENSITIVITIES: Final = {"cautious": 0.1, "as set": 0.0, "eager": -0.1}
 """Added to the score that makes an utterance a clear case."""
 
 

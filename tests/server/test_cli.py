@@ -51,7 +51,9 @@ def test_replay_names_file_line_and_field(tmp_path):
 
 def test_replay_compares_rules(calls, tmp_path):
     rules = tmp_path / "mine.toml"
-    rules.write_text('version = "x"\n[abuse]\nclear_score = 1.0\ngrave = "notice"\n', encoding="utf-8")
+    rules.write_text(
+        'version = "x"\n[abuse]\nclear_score = 1.0\ngrave_margin = 0\ngrave = "notice"\n', encoding="utf-8"
+    )
     code, out, _ = run("replay", str(calls), "--rules", str(rules))
     assert code == 0
     assert set(json.loads(out)) == {"gained", "lost", "changed"}

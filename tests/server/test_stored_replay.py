@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from typing import Any
 
 from click.testing import CliRunner
@@ -106,6 +107,40 @@ async def test_a_stored_call_raises_again_what_it_raised(tmp_path):
     assert {event.alert.kind.value for event in live} == {"abuse", "repetition", "overlong", "distress"}
     again = recomputed(tmp_path / "data", "c-1")
     assert [shown(event) for event in again] == [shown(event) for event in live]
+
+
+class SlowScorer(ScriptedScorer):
+    """Answers when it is let."""
+
+    def __init__(self) -> None:
+        self.may = threading.Event()
+
+    def score(self, requests):
+        self.may.wait(10)
+        return super().score(requests)
+
+
+async def test_help_that_came_before_a_score_comes_before_it_in_a_replay(tmp_path):
+    scorer = SlowScorer()
+    sorry = "大変申し訳ございません、誠に申し訳ございませんでした、お詫びします"
+    async with serving(tmp_path / "data", scorer=scorer) as running:
+        async with platform(running) as peer:
+            await peer.send(started(at="2026-11-24T00:00:00Z"), said(1, "バカ"))
+            await peer.send(*(said(number, f"{sorry}{number}", speaker="agent") for number in range(2, 7)))
+            await peer.send({"type": "agent.help", "call_id": "c-1", "seq": 7, "offset_ms": MINUTE_MS})
+            await peer.acked(7)
+            while not once(running):
+                await asyncio.sleep(0.01)
+            scorer.may.set()
+            await peer.send({**ended(8), "offset_ms": MINUTE_MS + 1_000})
+            await peer.acked(8)
+        while running.app.runtime.calls:
+            await asyncio.sleep(0.01)
+        live = once(running)
+    kinds = [event.alert.kind.value for event in live]
+    assert kinds[0] == "distress"
+    assert "abuse" in kinds
+    assert [shown(event) for event in recomputed(tmp_path / "data", "c-1")] == [shown(event) for event in live]
 
 
 async def test_a_call_keeps_the_rules_it_began_with_through_a_restart(tmp_path):
