@@ -9,6 +9,10 @@ Each call has a customer final of 20 to 60 characters and an agent final every 1
 speaks; no two texts are alike beyond backchannels (`benchmarks.load_talk`). Calls end and others follow. The sender is
 a process of its own that keeps its schedule whatever the server does: times count from when a chunk was due. Its CPU is
 told apart from the server's, but on one machine the two share the cores. Prints tables; `--json` keeps the figures.
+
+Alerts are timed for threats in plain words, which the server scores before all else: beyond what it carries, abuse without
+such words is slower than the figure says, or unscored, which is counted. The p99 of the loop's lag is of looks ten times a
+second, so a pause counts once, however long; None: beyond the largest bucket.
 """
 
 from __future__ import annotations

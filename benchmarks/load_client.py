@@ -18,7 +18,7 @@ import resource
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -299,12 +299,20 @@ class Sender:
 
 
 class Supervisor:
-    """Listens to alerts; `statuses` makes it a floor with every call's status."""
+    """Listens to alerts; `statuses` makes it a floor with every call's status.
 
-    def __init__(self, port: int, *, statuses: bool) -> None:
+    Args:
+        port: of the server.
+        statuses: whether to listen to statuses in place of alerts.
+        due: calls whose alert is waited for. What comes of others is counted and not timed: an alert that was there
+            before the abuse was said would be infinitely fast.
+    """
+
+    def __init__(self, port: int, *, statuses: bool, due: Container[str] = ()) -> None:
         self._path = "/v1/alerts?calls=1" if statuses else "/v1/alerts"
         self._port = port
         self._statuses = statuses
+        self._due = due
         self.received: dict[str, float] = {}
         self.counts: Counter[str] = Counter()
         self.lost = 0
@@ -334,7 +342,9 @@ class Supervisor:
         alert = message.alert
         if message.type not in ("alert.raised", "alert.updated") or alert is None or alert.kind != "abuse":
             return
-        if not alert.provisional:
+        if alert.call_id not in self._due:
+            self.counts["not_timed"] += 1
+        elif not alert.provisional:
             self.received.setdefault(alert.call_id, now)
 
 
@@ -375,7 +385,7 @@ async def run(chosen: argparse.Namespace) -> dict[str, Any]:
         seed=chosen.seed,
         abuse_share=chosen.abuse_share,
     )
-    listener = Supervisor(chosen.port, statuses=False)
+    listener = Supervisor(chosen.port, statuses=False, due=sender.due)
     floors = [Supervisor(chosen.port, statuses=True) for _ in range(chosen.floors)]
     for supervisor in (listener, *floors):
         await supervisor.open()

@@ -7,6 +7,7 @@ function of the request alone, as every scorer's must be.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -58,14 +59,13 @@ class CascadeScorer:
     def run(self, prepared: Sequence[FirstReading]) -> list[ScoreResult]:
         """Scores inputs of one padded length, in order."""
         results = self._inner.run([item.alone for item in prepared])
-        again = [
-            index
-            for index, (item, result) in enumerate(zip(prepared, results, strict=True))
-            if item.request.context and unsure(result)
-        ]
-        if again:
-            second = self._inner.run([self._inner.prepare(prepared[index].request)[0] for index in again])
-            for index, result in zip(again, second, strict=True):
+        again: dict[int, dict[int, Any]] = defaultdict(dict)
+        for index, (item, result) in enumerate(zip(prepared, results, strict=True)):
+            if item.request.context and unsure(result):
+                whole, length = self._inner.prepare(item.request)
+                again[length][index] = whole
+        for inputs in again.values():
+            for index, result in zip(inputs, self._inner.run(list(inputs.values())), strict=True):
                 results[index] = result
         return [replace(result, model_version=self.model_version) for result in results]
 

@@ -178,9 +178,7 @@ class Engine:
 
     def _work(self) -> None:
         if self._nice and sys.platform == "linux":
-            # Linux keeps a niceness for each thread, whatever POSIX says.
-            nice = min(19, os.getpriority(os.PRIO_PROCESS, 0) + self._nice)
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice)
+            self._give_way()
         while True:
             with self._wake:
                 while not self._queue and not self._closed:
@@ -197,6 +195,15 @@ class Engine:
                 # Whatever a model or a foreign scorer raises is its callers' loss alone.
                 _LOG.exception("a batch of %d inputs could not be scored", len(batch))
                 self._refuse([item for item in batch if not item.future.done()], UnscoredReason.FAILED)
+
+    def _give_way(self) -> None:
+        """Linux keeps a niceness for each thread, whatever POSIX says."""
+        try:
+            nice = min(19, os.getpriority(os.PRIO_PROCESS, 0) + self._nice)
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice)
+        except OSError as error:
+            # A sandbox may forbid the call: scoring goes on without it.
+            _LOG.warning("the niceness of a worker could not be set: %s", error)
 
     def _next_batch(self, window: list[Pending]) -> list[Pending]:
         now = self._clock()

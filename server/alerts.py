@@ -21,7 +21,7 @@ from server.attention import Attentions
 from server.auth import WATCHERS, Gate, Principal
 from server.errors import MamoriError, RequestError
 from server.heard import folded, speakers_of
-from server.hub import Published, Subscription
+from server.hub import MAX_STATUSES, Published, Subscription
 from server.redaction import HousePatterns, redact
 from server.runtime import Runtime
 from server.sockets import CLOSE_POLICY, CLOSE_TRY_AGAIN, Receive, Scope, Send, shake_hands, until_revoked
@@ -135,7 +135,12 @@ class AlertStream:
         self._hub = runtime.hub
         self._name = principal.name
         self._attentions = attentions
-        self.subscription = Subscription(tenant=principal.tenant, queues=allowed, statuses=statuses)
+        self.subscription = Subscription(
+            tenant=principal.tenant,
+            queues=allowed,
+            statuses=statuses,
+            max_statuses=max(MAX_STATUSES, 2 * runtime.limits.max_calls),
+        )
 
     async def messages(self, after: int | None) -> AsyncGenerator[Told, None]:
         """Yields one message after another until the listener is too slow; then it ends."""

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 import uvicorn
@@ -41,7 +41,7 @@ _TRAINING = {
 }
 
 
-SWITCH_S = 0.0005
+SWITCH_S: Final = 0.0005
 """Seconds after which a thread that holds the interpreter lock gives way to one that waits (Python's own: 5 ms): the writer
 of the log and the model's threads need it for moments, many times a second, and each of them is waited for."""
 _HOME = {"evaluate": "server.evaluation"}

@@ -7,6 +7,7 @@ costs a sync of the disk and two hand-overs between threads, however little is i
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -14,10 +15,13 @@ from typing import Final
 
 from detector.alerts import AlertEvent
 from server.errors import MamoriError
+from server.logs import fault
 from server.storage.port import AuditEntry, Batch, CallRecord, Committed, LedgerEntry, Log, Redaction, Row, Snapshot
 
 PACE_S: Final = 0.003
 """From the start of one batch to that of the next; an alert takes three batches, so it bounds what pacing adds to one."""
+
+_log = logging.getLogger("mamori.log")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,13 +114,21 @@ class GroupWriter:
             )
             row_at += len(entry.rows)
             alert_at += len(entry.alerts)
-            entry.done(part)
+            _tell(entry, part)
         if not self._outstanding:
             self._quiet.set()
 
     def _finish(self, entries: list[Entry], error: MamoriError) -> None:
         self._outstanding -= len(entries)
         for entry in entries:
-            entry.done(error)
+            _tell(entry, error)
         if not self._outstanding:
             self._quiet.set()
+
+
+def _tell(entry: Entry, result: Committed | MamoriError) -> None:
+    """What follows from one entry and fails must not keep the others' results from them."""
+    try:
+        entry.done(result)
+    except Exception as error:
+        _log.error("what was stored could not be followed up", extra=fault(error))

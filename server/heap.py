@@ -4,7 +4,7 @@ Thousands of live calls are millions of objects, and a full collection looks at 
 is read, scored or told. Nearly all that a call leaves is freed by reference counts when the call goes. So the young
 generations are collected often, and what survived is set aside every few seconds (`gc.freeze`), where no collection looks
 at it again; it is still freed when its last reference goes. What cycles of long life leave behind is found in a full
-collection at a moment when few calls are live.
+collection at a moment when few calls are live, or once a day where there is no such moment.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from typing import Final
 FREEZE_EVERY_S: Final = 5.0
 TURN_S: Final = 1.0
 FULL_EVERY_S: Final = 3600.0
+FULL_LATEST_S: Final = 86_400.0
+"""Where it is never quiet, one full collection a day whatever is live, for memory must not grow without end."""
 FEW_CALLS: Final = 500
 """Live calls up to which a full collection is short: some 50 ms for every 500 calls (CPython 3.11)."""
 YOUNG_OBJECTS: Final = 20_000
@@ -65,7 +67,8 @@ class Heap:
     def turn(self) -> None:
         """What falls due now; called every second on the event loop."""
         now_s = self._monotonic()
-        if now_s - self._full_s >= FULL_EVERY_S and self._live_calls() <= FEW_CALLS:
+        since_s = now_s - self._full_s
+        if since_s >= FULL_LATEST_S or (since_s >= FULL_EVERY_S and self._live_calls() <= FEW_CALLS):
             gc.unfreeze()
             gc.collect()
             gc.freeze()

@@ -17,8 +17,10 @@ import msgspec
 from detector.alerts import AlertEvent
 
 MAX_BACKLOG: Final = 2_000
-"""Messages that wait for one subscriber; at more it is cut off and resumes by cursor. Statuses do not count: of each call
-the newest alone waits."""
+"""Messages that wait for one subscriber; at more it is cut off and resumes by cursor."""
+MAX_STATUSES: Final = 24_000
+"""Calls of which a status waits, the newest alone: every live call, and as many that ended meanwhile, at the default of
+`max_calls`. One that does not read would else collect every call of the day."""
 
 STATUS_WAIT_S: Final = 0.1
 """A call's status comes at most once a second: a tenth of it is not seen."""
@@ -63,12 +65,16 @@ class Subscription:
         tenant: only this tenant's messages come.
         queues: only these queues', or None for all.
         statuses: whether `call.status` comes, too.
+        max_statuses: calls of which a status may wait; at more the listener is cut off, too.
     """
 
-    def __init__(self, *, tenant: str, queues: frozenset[str] | None, statuses: bool) -> None:
+    def __init__(
+        self, *, tenant: str, queues: frozenset[str] | None, statuses: bool, max_statuses: int = MAX_STATUSES
+    ) -> None:
         self.tenant = tenant
         self.queues = queues
         self.statuses = statuses
+        self._max_statuses = max_statuses
         self.watched: set[str] = set()
         self.overflowed = False
         self._backlog: deque[Published] = deque()
@@ -94,16 +100,14 @@ class Subscription:
             return
         if item.topic == "status":
             self._statuses[item.call_id] = item
-            self._ready.set()
-            return
-        if len(self._backlog) >= MAX_BACKLOG:
+        else:
+            self._backlog.append(item)
+            self._urgent.set()
+        if len(self._backlog) > MAX_BACKLOG or len(self._statuses) > self._max_statuses:
             self.overflowed = True
             self._backlog.clear()
             self._statuses.clear()
-        else:
-            self._backlog.append(item)
         self._ready.set()
-        self._urgent.set()
 
     async def next(self) -> list[Published]:
         """Waits for messages and takes all that are there; empty once the listener overflowed.

@@ -6,6 +6,8 @@ import json
 import logging
 import sys
 import time
+import traceback
+from pathlib import Path
 from typing import Any, Final, Literal
 
 from pythonjsonlogger.core import RESERVED_ATTRS
@@ -53,6 +55,13 @@ def formatter(form: LogFormat) -> logging.Formatter:
     made.converter = time.gmtime
     made.default_time_format, made.default_msec_format = _TIME, "%s.%03dZ"
     return made
+
+
+def fault(error: BaseException) -> dict[str, str]:
+    """The fields of an error that nobody foresaw: its type and where it arose, never its message, which may hold words."""
+    frames = traceback.extract_tb(error.__traceback__)
+    at = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return {"error": type(error).__name__, "at": at}
 
 
 def set_up(level: LogLevel, form: LogFormat) -> None:

@@ -49,6 +49,7 @@ from server.groupwriter import Entry, GroupWriter
 from server.hub import Hub, Published
 from server.links import LinkTemplates
 from server.livecall import SNAPSHOT_EVERY, LiveCall
+from server.logs import fault
 from server.recovery import read_back
 from server.redaction import HousePatterns
 from server.routing import RoutingTable
@@ -65,7 +66,7 @@ LOST_AFTER_S: Final = 10.0
 """A call whose connection is gone for so long is not being watched."""
 IDLE_END_S: Final = 900.0
 STATUS_EVERY_S: Final = 1.0
-STATUSES_S: Final = 1_000
+STATUSES_PER_S: Final = 1_000
 """Statuses a second that say no more than that time went on; with more calls each of them says so less often."""
 SWEEP_CALLS: Final = 50
 """Calls that are looked after in one turn of the loop."""
@@ -826,20 +827,26 @@ class Runtime:
             await asyncio.sleep(TICK_S)
             now = self.clock.monotonic()
             self.observe("loop_lag_s", max(0.0, now - due_s))
-            while self._timers and self._timers[0][0] <= now:
-                due, _, call = heapq.heappop(self._timers)
-                if self._timer_at.get(id(call)) == due:
-                    del self._timer_at[id(call)]
-                    self._fire(call, now)
-            while self._expiries and self._expiries[0][0] <= now:
-                _, call, name = self._expiries.popleft()
-                if name in call.requests:
-                    self._arrived(call, Unscored(request_id=name, reason=UnscoredReason.EXPIRED))
-            if self._durable:
-                self.observe("events", self._durable)
-                self._durable = 0
-            for key in list(self._gapped):
-                self._check_gap(self.calls.get(key), key, now)
+            try:
+                self._fall_due(now)
+            except Exception as error:
+                _log.error("clockwork failed, it goes on", extra=fault(error))
+
+    def _fall_due(self, now: float) -> None:
+        while self._timers and self._timers[0][0] <= now:
+            due, _, call = heapq.heappop(self._timers)
+            if self._timer_at.get(id(call)) == due:
+                del self._timer_at[id(call)]
+                self._fire(call, now)
+        while self._expiries and self._expiries[0][0] <= now:
+            _, call, name = self._expiries.popleft()
+            if name in call.requests:
+                self._arrived(call, Unscored(request_id=name, reason=UnscoredReason.EXPIRED))
+        if self._durable:
+            self.observe("events", self._durable)
+            self._durable = 0
+        for key in list(self._gapped):
+            self._check_gap(self.calls.get(key), key, now)
 
     def _fire(self, call: LiveCall, now: float) -> None:
         if self.calls.get(call.key) is not call or call.session.state.ended:
@@ -879,15 +886,18 @@ class Runtime:
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(SWEEP_S)
-            self._check_disk()
-            await self._sweep_calls(list(self.calls.values()))
-            await self.supervision.sweep()
-            if self._degraded and not self._unsaved:
-                self._restore_monitoring()
+            try:
+                await self._sweep_calls(list(self.calls.values()))
+                await self.supervision.sweep()
+                if self._degraded and not self._unsaved:
+                    self._restore_monitoring()
+                self._check_disk()
+            except Exception as error:
+                _log.error("sweep failed, it goes on", extra=fault(error))
 
     async def _sweep_calls(self, calls: list[LiveCall]) -> None:
         """Looks after all calls, a few in each turn of the loop, so that events do not wait for it."""
-        every_s = max(STATUS_EVERY_S, len(calls) / STATUSES_S)
+        every_s = max(STATUS_EVERY_S, len(calls) / STATUSES_PER_S)
         for first in range(0, len(calls), SWEEP_CALLS):
             now, wanted = self.clock.monotonic(), self.hub.wants_status
             for call in calls[first : first + SWEEP_CALLS]:

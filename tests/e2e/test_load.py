@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.load import run, saturated, table
+from benchmarks.load_client import Supervisor
 from benchmarks.load_stages import shares
 from benchmarks.load_talk import ABUSE, AGENT, CUSTOMER
 
@@ -39,3 +40,15 @@ def test_a_stack_belongs_to_its_innermost_stage() -> None:
         "t;_work (models/engine.py:1);encode (models/tokenisation.py:9) 1\n"
     )
     assert shares(stacks) == {"core": 0.75, "tokeniser": 0.25}
+
+
+def test_an_alert_from_before_the_abuse_is_not_taken_for_a_fast_one() -> None:
+    due: set[str] = set()
+    supervisor = Supervisor(0, statuses=False, due=due)
+    raised = b'{"type":"alert.raised","cursor":1,"alert":{"call_id":"c","kind":"abuse"}}'
+    supervisor._take(raised)
+    assert supervisor.received == {}
+    due.add("c")
+    supervisor._take(raised.replace(b"raised", b"updated"))
+    assert list(supervisor.received) == ["c"]
+    assert supervisor.counts["not_timed"] == 1

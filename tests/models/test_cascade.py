@@ -23,9 +23,10 @@ class Reader:
         self.read: list[tuple[str, bool]] = []
 
     def prepare(self, request: ScoreRequest) -> tuple[Any, int]:
-        return request, 24 if request.context else 8
+        return request, 8 + 8 * len(request.context)
 
     def run(self, prepared: Sequence[Any]) -> list[ScoreResult]:
+        assert len({len(item.context) for item in prepared}) == 1, "inputs of one padded length"
         self.read += [(item.request_id, bool(item.context)) for item in prepared]
         return [self._result(item) for item in prepared]
 
@@ -66,9 +67,14 @@ def test_without_context_there_is_one_reading() -> None:
 
 def test_answers_keep_their_order_in_a_batch() -> None:
     cascade = CascadeScorer(Reader())
-    requests = [ask("threat=0.5", "a"), ask("threat=0.01", "b"), ask("complaint=0.3", "c")]
+    requests = [
+        ask("threat=0.5", "a"),
+        ask("threat=0.01", "b"),
+        ask("complaint=0.3", "c", CONTEXT * 2),
+        ask("threat=0.6", "d"),
+    ]
     prepared = [cascade.prepare(request) for request in requests]
     assert {length for _, length in prepared} == {8}
     together = cascade.run([item for item, _ in prepared])
     assert together == [cascade.score([request])[0] for request in requests]
-    assert [result.request_id for result in together] == ["a", "b", "c"]
+    assert [result.request_id for result in together] == ["a", "b", "c", "d"]

@@ -171,6 +171,21 @@ def test_workers_give_way() -> None:
     assert seen == [min(19, os.getpriority(os.PRIO_PROCESS, 0) + 3)]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps a niceness for each thread")
+def test_a_sandbox_that_forbids_niceness_stops_no_scoring(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def forbidden(*_arguments: int) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "setpriority", forbidden)
+    engine = Engine(FakeScorer(), nice=3)
+    assert isinstance(engine.submit(request(1)).result(10), ScoreResult)
+    assert engine.health.alive
+    engine.close()
+    assert "niceness" in caplog.text
+
+
 def test_a_repeat_in_another_context_is_known_where_the_context_is_not_read() -> None:
     class Alone(FakeScorer):
         def reads_alone(self, request: ScoreRequest) -> bool:

@@ -11,9 +11,10 @@ import httpx
 
 from benchmarks.crash import Process
 from server.client import IngestClient
+from server.runtime import SWEEP_S
 from server.storage.daylog import DayLog
 from server.storage.statedb import StateDatabase, open_engine
-from tests.server.running import ended, platform, said, serving, started
+from tests.server.running import ended, platform, said, serving, started, supervisor
 
 
 async def test_with_little_room_new_calls_are_refused_and_accepted_ones_go_on(tmp_path, monkeypatch):
@@ -43,6 +44,20 @@ async def test_with_little_room_new_calls_are_refused_and_accepted_ones_go_on(tm
         await peer.send(started(call_id="c-2"))
         await peer.acked(0, "c-2")
         assert (await http.get("/readyz")).status_code == 200
+
+
+async def test_a_disk_that_cannot_be_asked_does_not_stop_the_watch_over_feeds(tmp_path, monkeypatch):
+    def broken(_path):
+        raise OSError(5, "Input/output error")
+
+    async with serving(tmp_path, lost_after_s=0.2) as running, supervisor(running, "?calls=1") as floor:
+        async with platform(running) as peer:
+            await peer.send(started())
+            await peer.acked(0)
+            monkeypatch.setattr("server.storage.embedded.shutil.disk_usage", broken)
+            await asyncio.sleep(1.5 * SWEEP_S)
+        while (await floor.read()).get("monitoring", {}).get("state") != "lost":
+            pass
 
 
 async def test_sigterm_drains_within_ten_seconds_and_the_call_goes_on_after(tmp_path):

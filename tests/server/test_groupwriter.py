@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import Future
 
+import pytest
+
 from detector.events import CallAlive
 from server.groupwriter import PACE_S, Entry, GroupWriter
 from server.storage.port import Batch, Committed, Row
@@ -53,3 +55,23 @@ def test_batches_are_paced_and_in_order() -> None:
         assert log.last > len(log.batches)
 
     asyncio.run(run())
+
+
+def test_what_follows_from_one_entry_and_fails_is_that_entrys_loss_alone(caplog: pytest.LogCaptureFixture) -> None:
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        writer = GroupWriter(Log(loop), loop)  # type: ignore[arg-type]
+        told: list[str] = []
+
+        def failing(_result: object) -> None:
+            raise ValueError("what was said")
+
+        writer.add(Entry(done=lambda _: told.append("before")))
+        writer.add(Entry(done=failing))
+        writer.add(Entry(done=lambda _: told.append("after")))
+        await asyncio.wait_for(writer.quiet(), 5)
+        assert told == ["before", "after"]
+
+    asyncio.run(run())
+    assert "ValueError" in str(vars(caplog.records[-1]))
+    assert "what was said" not in caplog.text

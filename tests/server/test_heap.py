@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 
-from server.heap import FEW_CALLS, FREEZE_EVERY_S, FULL_EVERY_S, Heap
+from server.heap import FEW_CALLS, FREEZE_EVERY_S, FULL_EVERY_S, FULL_LATEST_S, Heap
 
 
 class Clock:
@@ -55,6 +55,26 @@ def test_old_cycles_are_found_when_few_calls_are_live() -> None:
         heap.turn()
         assert gone() is not None
         live[0] = FEW_CALLS
+        heap.turn()
+        assert gone() is None
+    finally:
+        heap.stop()
+
+
+def test_where_it_is_never_quiet_old_cycles_are_found_once_a_day() -> None:
+    clock = Clock()
+    heap = Heap(lambda: FEW_CALLS + 1, clock)
+    heap.start()
+    try:
+        knot = Knot()
+        gone = weakref.ref(knot)
+        clock.now_s += FREEZE_EVERY_S
+        heap.turn()
+        del knot
+        clock.now_s = FULL_LATEST_S - 1
+        heap.turn()
+        assert gone() is not None
+        clock.now_s = FULL_LATEST_S
         heap.turn()
         assert gone() is None
     finally:

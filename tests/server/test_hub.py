@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from server.hub import MAX_BACKLOG, STATUS_WAIT_S, Published, Subscription
+from server.hub import MAX_BACKLOG, MAX_STATUSES, STATUS_WAIT_S, Published, Subscription
 
 
 def status(call_id: str, elapsed_ms: int) -> Published:
@@ -54,3 +54,13 @@ def test_a_message_is_encoded_once_for_all() -> None:
     item = status("c", 1)
     assert item.encoded is item.encoded
     assert bytes(item.encoded) == b'{"elapsed_ms":1}'
+
+
+def test_the_calls_of_a_day_do_not_pile_up_before_a_listener_that_does_not_read() -> None:
+    subscription = Subscription(tenant="t", queues=None, statuses=True)
+    for number in range(MAX_STATUSES):
+        subscription.offer(status(f"c{number}", 1))
+    assert not subscription.overflowed
+    subscription.offer(status("one more", 1))
+    assert subscription.overflowed
+    assert asyncio.run(subscription.next()) == []

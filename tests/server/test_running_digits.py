@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from detector.events import Segment
 from detector.labels import Speaker
 from detector.playbook import default_playbook
 from detector.rules import default_rules
-from server.digits import MASK, has_digits
+from server import digits, running_digits
+from server.digits import MASK, has_digits, mask_numbers
 from server.livecall import LiveCall
 from server.replay import replay
 from server.running_digits import RunningDigits, masked_copy
@@ -175,3 +180,29 @@ def test_words_between_two_groups_do_not_end_the_run() -> None:
 
 def _segment(name: str, text: str, at_ms: int) -> Segment:
     return Segment(segment_id=name, speaker=Speaker.CUSTOMER, text=text, start_ms=at_ms, end_ms=at_ms + 1_000)
+
+
+_JA = (*"〇一五九１①٣3", MASK, "に", "ゼロ", "さん", "の", "、", "はい", "荷物が")
+_EN = ("one ", "Nine ", "oh ", "forty ", "twelve ", "double five ", "3", "-", "and ", "parcel ", "someone ", MASK)
+_TALK = st.sampled_from((("ja", _JA), ("en", _EN))).flatmap(
+    lambda drawn: st.tuples(
+        st.just(drawn[0]),
+        st.lists(st.lists(st.sampled_from(drawn[1]), min_size=1, max_size=4).map("".join), min_size=2, max_size=6),
+    )
+)
+
+
+@given(talk=_TALK)
+def test_passing_over_talk_without_digits_lets_none_through(talk: tuple[str, list[str]]) -> None:
+    language, texts = talk
+
+    def masked() -> list[Any]:
+        running = RunningDigits()
+        segments = [_segment(str(n), mask_numbers(text, language), n * 2_000) for n, text in enumerate(texts)]
+        return [running.take(segment, language) for segment in segments]
+
+    quick = masked()
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (digits, running_digits):
+            patch.setattr(module, "has_digits", lambda _text, _language: True)
+        assert masked() == quick
