@@ -31,7 +31,7 @@ from server.errors import SetupError
 from server.forgotten import add_forgotten, read_forgotten
 from server.installation import Installation
 from server.storage.callers import Gone
-from server.storage.keyfile import MARK_FILE, read_keys, sync_folder
+from server.storage.keyfile import MARK_FILE, open_vault, read_keys, sync_folder
 from server.storage.vault import SealError, Vault
 
 MAGIC: Final = b"mamori-backup/1\n"
@@ -204,7 +204,8 @@ def restore_backup(where: Installation, source: Path, *, utc_ms: int) -> Restore
     together and gone through.
 
     Raises:
-        SetupError: the file is no backup, damaged, or its key is missing; the directory is as it was.
+        SetupError: the file is no backup, damaged, one of its keys is missing, or it is not encrypted and the installation
+            is (restore it without the setting, then `mamori db rekey`); the directory is as it was.
     """
     folder = where.data_dir
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -212,6 +213,10 @@ def restore_backup(where: Installation, source: Path, *, utc_ms: int) -> Restore
     with TemporaryDirectory(prefix=".restore-", dir=folder) as room:
         fresh = Path(room)
         files = _unpack(where, source, fresh)
+        try:
+            open_vault(fresh, where.keys)
+        except SetupError as error:
+            raise SetupError(str(error).replace(str(fresh), str(source))) from None
         then = read_forgotten(fresh / FORGOTTEN_MEMBER)
         (fresh / FORGOTTEN_MEMBER).unlink(missing_ok=True)
         add_forgotten(where.forgotten, [item for item in then if item not in since])

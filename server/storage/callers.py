@@ -115,11 +115,13 @@ def forget_caller(
         with state.engine.begin() as connection:
             _forget_call(connection, state, record, now_ms)
         done += 1
+    changed = done
     with state.engine.begin() as connection:
         for table in (LEDGER, LEDGER_SHARED):
             mine = (table.c.tenant == tenant) & (table.c.caller_key == caller_key) & (table.c.utc_ms <= began_by_ms)
-            connection.execute(table.delete().where(mine))
-    state.scrub()
+            changed += connection.execute(table.delete().where(mine)).rowcount
+    if changed:
+        state.scrub()
     return Gone(calls=done, kept=kept)
 
 

@@ -229,7 +229,9 @@ async def supervise(server: Server) -> tuple[bytes, bytes]:
                 if message.get("ref") == number:
                     break
         await socket.send(f'{{"type": "{SAID} {CALLER}')
-        errors += str(await asyncio.wait_for(socket.recv(), 30)).encode()
+        while json.loads(told := str(await asyncio.wait_for(socket.recv(), 30)))["type"] != "error":
+            shown += told.encode()
+        errors += told.encode()
     return shown, errors
 
 

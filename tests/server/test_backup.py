@@ -7,6 +7,7 @@ import json
 import pytest
 
 from server.backup import MAGIC
+from server.storage.keyfile import add_key
 from tests.server.running import platform, said, serving, started
 from tests.server.test_encryption import NOTE, WORDS, abused, holding, keys_at, mamori, settings_at
 
@@ -104,3 +105,23 @@ async def test_master_keys_stay_out_of_a_backup_also_when_they_lie_in_the_data(t
     assert mamori("db", "verify", "--config", config) == (0, "whole\n")
     report = mamori("incident", "write", "c-1", "--format", "json", "--personal", "--config", config)[1]
     assert NOTE in json.loads(report)["incident"]["alerts"][0]["note"]
+
+
+async def test_a_backup_whose_keys_are_not_those_of_the_house_changes_nothing(tmp_path):
+    keys, config = keys_at(tmp_path), settings_at(tmp_path)
+    data, plain, older = tmp_path / "data", tmp_path / "plain.mamori", tmp_path / "older.mamori"
+    await abused(tmp_path / "unsealed")
+    assert mamori("db", "backup", plain, "--data-dir", tmp_path / "unsealed")[0] == 0
+    await abused(data, encryption=keys)
+    add_key(tmp_path / "keys")
+    assert mamori("db", "verify", "--config", config)[0] == 0
+    assert mamori("db", "backup", older, "--config", config)[0] == 0
+    assert mamori("db", "rekey", "--config", config)[0] == 0
+    newest = (tmp_path / "keys").read_text(encoding="utf-8").splitlines(keepends=True)[1]
+    (tmp_path / "keys").write_text(newest, encoding="utf-8")
+    for source, said_ in ((plain, "data that are not encrypted"), (older, "no key 'k")):
+        code, told = mamori("db", "restore", source, "--config", config)
+        assert code == 1
+        assert said_ in told
+        assert str(source) in told
+        assert mamori("db", "verify", "--config", config) == (0, "whole\n")
