@@ -17,6 +17,9 @@ MAX_COUNT: Final = 3
 """Shared words, refusals and restated words beyond it add nothing."""
 MAX_IDEAS: Final = 30
 """Ideas beyond it add nothing."""
+LEAST_LIKENESS: Final = 0.2
+"""Below it nothing makes two complaints one: half of the utterances about different matters on the development calls are less alike
+than 0.3."""
 USUAL_COMPLAINT: Final = 0.6
 USUAL_IDEAS: Final = 15
 """What `similarity` in the rules is for: a complaint of that score and length, with one word of the claim in it, after one
@@ -57,7 +60,7 @@ def is_raising(signs: Signs, rules: RepetitionRules) -> bool:
 
 
 def needed(signs: Signs, rules: RepetitionRules) -> float:
-    """The cosine from which it is the same complaint again; may lie outside 0 to 1, where nothing or anything would do."""
+    """The cosine from which it is the same complaint again, at least `LEAST_LIKENESS`; above 1 nothing would do."""
     weights = rules.evidence
     value = rules.similarity
     value -= weights.shared_word * (min(MAX_COUNT, signs.shared_words) - 1)
@@ -71,4 +74,4 @@ def needed(signs: Signs, rules: RepetitionRules) -> float:
         value += rules.similarity_other_matter - rules.similarity
     if signs.asked:
         value += weights.asked
-    return value
+    return max(LEAST_LIKENESS, value)

@@ -42,7 +42,8 @@ from detector.words import content_words
 Vector = npt.NDArray[np.float32]
 
 MAX_CLAIMS: Final = 8
-"""Claims that are kept to compare with; the oldest of the topic that has most is forgotten, and its topic with its last."""
+"""Claims that are kept to compare with; the oldest of the topic that has most of them is forgotten, where all have one that of the
+topic least raised, and its topic with it."""
 MAX_RAISINGS: Final = 6
 """Raisings kept as evidence for each topic: the first and the last ones."""
 MIN_SUBSTANCE: Final = 4
@@ -261,7 +262,8 @@ class Repetition:
 
     def _forget(self, unit_id: str) -> None:
         """An utterance that grew is weighed anew."""
-        kept = [claim for claim in self.claims if claim.unit_id != unit_id]
+        raised = {topic.number for topic in self.topics if topic.raisings > 1}
+        kept = [claim for claim in self.claims if claim.unit_id != unit_id or claim.topic in raised]
         if len(kept) < len(self.claims):
             self.claims = kept
             self._drop_empty()
@@ -325,10 +327,13 @@ class Repetition:
 
     def _claim(self, claim: Claim) -> None:
         self.claims.append(claim)
-        if len(self.claims) > MAX_CLAIMS:
-            count = [sum(other.topic == item.topic for other in self.claims) for item in self.claims[:-1]]
-            del self.claims[count.index(max(count))]
-            self._drop_empty()
+        if len(self.claims) <= MAX_CLAIMS:
+            return
+        count = {topic.number: sum(item.topic == topic.number for item in self.claims) for topic in self.topics}
+        raisings = {topic.number: topic.raisings for topic in self.topics}
+        spare = max(self.claims[:-1], key=lambda item: (count[item.topic], -raisings[item.topic]))
+        self.claims.remove(spare)
+        self._drop_empty()
 
     def _drop_empty(self) -> None:
         """Forgets topics without a claim."""

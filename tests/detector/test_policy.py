@@ -219,6 +219,24 @@ class TestTopicsThatTurnOutToBeOne:
         assert [topic.raisings for topic in call.session.state.repetition.topics] == [1, 1]
 
 
+def test_a_complaint_that_was_raised_again_is_not_forgotten_for_others():
+    call = Call()
+    for _ in range(3):
+        call.say("C", ROUND, gap=4)
+        call.say("A", ANSWER)
+    level = call.level("repetition")
+    for number in range(30):
+        vector = [0.0] * 40
+        vector[number + 1] = 1.0
+        call.hold_scores = True
+        embedded(call, f"{chr(0x4E00 + 97 * number)}{chr(0x5E00 + 89 * number)}の件が届いていないのはおかしい", vector)
+        call.hold_scores = False
+        call.say("A", "はい、その件は本日の午後に担当の者がお伺いする予定になっております")
+    assert call.session.state.repetition.rounds >= 3
+    assert call.level("repetition") == level == "warning"
+    assert not call.session.state.book.closed
+
+
 class TestSilenceAfterAbuse:
     def test_an_operator_whose_long_answer_comes_late_was_not_silent(self):
         call = Call()
