@@ -48,9 +48,13 @@ function Table({ desk, rows }) {
   return html`<div class="scroll"><table id="floor" class="calls">
     <thead><tr><th scope="col">${t("level")}</th><th scope="col">${t("operator")}</th><th scope="col">${t("what")}</th><th scope="col">${t("trend")}</th>
       <th scope="col">${t("talk")}</th><th scope="col">${t("rounds")}</th><th scope="col">${t("step")}</th><th scope="col">${t("care")}</th></tr></thead>
-    <tbody>${shown.map(({ call, alert, level }) => html`<${Still} key=${call.call_id} of=${[call, alert, language]} draw=${() => row(desk, call, alert, level)} />`)}</tbody>
+    <tbody>${shown.map(({ call, alert, level }) => html`<${Still} key=${rowKey(call)} of=${[call, alert, language]} draw=${() => row(desk, call, alert, level)} />`)}</tbody>
   </table>${more ? html`<p class="soft" ref=${end}>… ${found.length - most}</p>` : null}</div>`;
 }
+
+// A row that goes blind or whose call ends is made anew: Chromium (seen in 156) at times leaves a row's cells in their old style
+// when the row's class changes.
+const rowKey = (call) => `${call.call_id} ${isBlind(call)} ${Boolean(call.ended)}`;
 
 function row(desk, call, alert, level) {
   const blind = isBlind(call);

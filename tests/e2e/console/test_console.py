@@ -93,6 +93,8 @@ def test_alerts_of_ended_calls_leave_the_waiting_list_and_wait_for_an_outcome(se
     send({"type": "call.ended", "offset_ms": 9000, "reason": "hangup"})
     expect(page.locator("#over-count")).to_have_text("1", timeout=WAIT_MS)
     expect(page.locator("#alert-count")).to_have_text("0")
+    # On the floor it is calm at once: no ground behind its level, whatever it was.
+    expect(page.locator("#floor tr.over .badge.critical")).to_have_css("background-color", "rgba(0, 0, 0, 0)")
     page.locator(".line button").click()
     page.wait_for_selector("#resolve")
     page.keyboard.press("3")
