@@ -6,8 +6,13 @@ Calls stream in over the real websocket by the client that follows the protocol.
 `kill -9` and is started again over the same data. In the end the checker compares with what must be there:
 
 - every acknowledged event is in the log, once, in the order of its call;
-- every alert that the same calls give without a crash was raised, once, with rising versions and without a hole. Alerts
-  of distress are left out of this comparison: they follow the clock, which runs on while the server is away.
+- every utterance has its score in the log, or the reason why it has none (a machine that is too busy lets some expire);
+- every alert that the same calls give without a crash, with the same utterances unscored, was raised, once, with rising
+  versions and without a hole. Alerts of distress are left out of this comparison: they follow the clock, which runs on
+  while the server is away.
+
+`--disk-full` fills a small disk under the server instead (root may mount one): first below `min_free_mb`, where a new call must
+be refused, then to the last byte, and kills it there in every other cycle.
 """
 
 from __future__ import annotations
@@ -23,19 +28,23 @@ import socket
 import sys
 import tempfile
 import time
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.small_disk import small_disk
 from detector.events import Segment
 from detector.playbook import default_playbook
 from detector.rules import default_rules
+from detector.scoring import Scorer, ScoreRequest, ScoreResult, Unscored
 from models.scorer import load_scorer
 from server.app import partial_gate
 from server.client import IngestClient
 from server.replay import replay
 from server.storage.daylog import DayLog
+from server.storage.port import Row
 from server.storage.statedb import StateDatabase, open_engine
 from server.wire import decode_event
 
@@ -47,6 +56,13 @@ LINES = (
     ("agent", "確認いたしますので、少々お待ちください"),
     ("customer", "はい、わかりました"),
 )
+
+MIN_FREE_MIB = 4
+"""Below so much room the server under test refuses new calls."""
+LOW_SEEN_S = 1.5
+"""After so long it has seen that there is little room: it looks once a second."""
+SAID_LINES = 1_000
+"""Lines of a server's log that are kept."""
 
 
 @dataclass(slots=True)
@@ -65,6 +81,10 @@ class Outcome:
     doubled_alerts: int = 0
     broken_versions: int = 0
     late_alerts: int = 0
+    unscored: int = 0
+    unanswered: int = 0
+    void_rows: int = 0
+    refused_calls: int = 0
     seconds: float = 0.0
     restart_s: list[float] = field(default_factory=list)
     examples: list[str] = field(default_factory=list)
@@ -79,32 +99,55 @@ class Outcome:
             or self.lost_alerts
             or self.doubled_alerts
             or self.broken_versions
+            or self.unanswered
         )
 
 
 class Process:
-    """`mamori serve` as a process of its own."""
+    """`mamori serve` as a process of its own.
 
-    def __init__(self, data_dir: Path) -> None:
+    Args:
+        data_dir: of the server.
+        command: module and arguments before `serve`.
+        options: further options of `serve`.
+        env: further environment variables.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        *command: str,
+        options: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+    ) -> None:
         with socket.socket() as found:
             found.bind(("127.0.0.1", 0))
             self.port = int(found.getsockname()[1])
-        self._data_dir = data_dir
+        serve = ("serve", "--port", str(self.port), "--data-dir", str(data_dir), *options)
+        self._command = (sys.executable, "-m", *(command or ("server.cli",)), *serve)
+        self._env = {**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})}
         self._process: asyncio.subprocess.Process | None = None
+        self._draining: asyncio.Task[None] | None = None
+        self.said: deque[str] = deque(maxlen=SAID_LINES)
 
     async def start(self) -> float:
         """Starts it; returns seconds until it listens."""
         began_s = time.monotonic()
         self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "server.cli", "serve", "--port", str(self.port), "--data-dir", str(self._data_dir)),
-            stderr=asyncio.subprocess.PIPE,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            *self._command, stderr=asyncio.subprocess.PIPE, env=self._env
         )
         assert self._process.stderr is not None
         async for line in self._process.stderr:
+            self.said.append(line.decode().rstrip())
             if b"ready on" in line:
+                # What it says is read to the end: a full pipe would hold the server.
+                self._draining = asyncio.create_task(self._read(self._process.stderr))
                 return time.monotonic() - began_s
-        raise RuntimeError("the server did not start")
+        raise RuntimeError("the server did not start: " + " | ".join(self.said))
+
+    async def _read(self, stream: asyncio.StreamReader) -> None:
+        async for line in stream:
+            self.said.append(line.decode().rstrip())
 
     @property
     def pid(self) -> int | None:
@@ -117,6 +160,8 @@ class Process:
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(how)
         await self._process.wait()
+        if self._draining is not None:
+            await self._draining
 
 
 def call_events(call_id: str, chance: random.Random) -> list[dict[str, Any]]:
@@ -174,6 +219,92 @@ async def run(cycles: int, seed: int, folder: Path, *, calls_per_cycle: int = 12
     return outcome
 
 
+async def run_full(cycles: int, seed: int, folder: Path, *, calls_per_cycle: int = 8, mib: int = 48) -> Outcome:
+    """Fills the disk under the server, kills it there in every other cycle, gives the room back, and checks.
+
+    Raises:
+        NoDiskError: no small disk may be mounted here.
+    """
+    chance = random.Random(seed)
+    outcome = Outcome(cycles=cycles)
+    began_s = time.monotonic()
+    sent: dict[str, list[dict[str, Any]]] = {}
+    refused: set[str] = set()
+
+    def nacked(nack: dict[str, Any]) -> None:
+        if nack["code"] == "overloaded" and nack["seq"] == 0:
+            refused.add(nack["call_id"])
+
+    async def feed(client: IngestClient, call_id: str) -> None:
+        for event in sent[call_id]:
+            await client.send(event)
+            await asyncio.sleep(chance.random() * 0.1)
+
+    with small_disk(folder, mib) as ballast:
+        process = Process(folder / "data", env={"MAMORI_MIN_FREE_MB": str(MIN_FREE_MIB)})
+        await process.start()
+        async with IngestClient(f"ws://127.0.0.1:{process.port}", on_nack=nacked) as client:
+            for cycle in range(cycles):
+                names = [f"c{cycle}-{number}" for number in range(calls_per_cycle)]
+                late = f"late{cycle}"
+                sent.update({name: call_events(name, chance) for name in (*names, late)})
+                feeding = [asyncio.create_task(feed(client, name)) for name in names]
+                await asyncio.sleep(chance.random() * 0.5)
+                ballast.fill(leave=MIN_FREE_MIB << 19)
+                await asyncio.sleep(LOW_SEEN_S)
+                feeding.append(asyncio.create_task(feed(client, late)))
+                await asyncio.sleep(0.2 + chance.random() * 0.3)
+                ballast.fill(leave=0)
+                await asyncio.sleep(chance.random() * 0.5)
+                if cycle % 2:
+                    await process.kill()
+                ballast.empty()
+                if cycle % 2:
+                    outcome.restart_s.append(round(await process.start(), 2))
+                await asyncio.gather(*feeding)
+                await client.flush(120)
+        outcome.refused_calls = len(refused & {f"late{cycle}" for cycle in range(cycles)})
+        await asyncio.sleep(3)
+        await process.kill(signal.SIGTERM)
+        outcome.calls = len(sent)
+        outcome.events = outcome.acknowledged = sum(map(len, sent.values()))
+        check(folder / "data", sent, outcome)
+    outcome.seconds = round(time.monotonic() - began_s, 1)
+    return outcome
+
+
+class _AsLogged:
+    """Answers as the log has it: what the server declared unscored stays so, the rest is scored anew.
+
+    Args:
+        scorer: the classifier that the server ran.
+        rows: of one call.
+    """
+
+    def __init__(self, scorer: Scorer, rows: Sequence[Row]) -> None:
+        self._scorer = scorer
+        self.model_version = scorer.model_version
+        self._answered: set[str] = set()
+        self._unscored: dict[str, Unscored] = {}
+        self.unanswered = 0
+        for row in rows:
+            if isinstance(row.value, ScoreResult | Unscored) and row.value.request_id not in self._answered:
+                self._answered.add(row.value.request_id)
+                if isinstance(row.value, Unscored):
+                    self._unscored[row.value.request_id] = row.value
+
+    def score(self, requests: Sequence[ScoreRequest]) -> list[Any]:
+        """Scores; counts what the log has no answer to, neither a score nor why there is none."""
+        self.unanswered += sum(request.request_id not in self._answered for request in requests)
+        known = self._unscored
+        return [known.get(request.request_id) or self._scorer.score([request])[0] for request in requests]
+
+    @property
+    def unscored(self) -> int:
+        """Utterances that the server declared unscored."""
+        return len(self._unscored)
+
+
 def check(folder: Path, sent: dict[str, list[dict[str, Any]]], outcome: Outcome) -> None:
     """Compares log and alerts with what was sent."""
     state = StateDatabase(open_engine(folder / "state.sqlite"))
@@ -187,25 +318,23 @@ def check(folder: Path, sent: dict[str, list[dict[str, Any]]], outcome: Outcome)
             raised[alert.call_id, alert.kind.value] += 1
             outcome.late_alerts += alert.late
     outcome.broken_versions = sum(found != list(range(1, len(found) + 1)) for found in versions.values())
-    events = [decode_event(event) for call in sent.values() for event in call]
     scorer = load_scorer(None)
+    expected: Counter[tuple[str, str]] = Counter()
     for call_id, wanted in sent.items():
         record = state.find_call("default", call_id)
         rows = [stored.row for stored in log.read("default", record.instance)] if record is not None else []
-        seqs = [row.seq for row in rows if row.seq is not None]
-        counted = Counter(seqs)
-        outcome.lost_events += len(set(range(len(wanted))) - set(counted))
-        outcome.doubled_events += sum(number - 1 for number in counted.values())
-        outcome.disordered_calls += seqs != sorted(seqs)
-        texts = [row.value.text for row in rows if isinstance(row.value, Segment)]
-        outcome.disordered_calls += texts != [event["text"] for event in wanted if "text" in event]
-    expected = Counter(
-        (change.alert.call_id, change.alert.kind.value)
+        _check_events(rows, wanted, outcome)
+        answers = _AsLogged(scorer, rows)
         for change in replay(
-            events, scorer=scorer, rules=default_rules(), playbook=default_playbook(), gate=partial_gate()
-        )
-        if change.type.value == "alert.raised"
-    )
+            map(decode_event, wanted),
+            scorer=answers,
+            rules=default_rules(),
+            playbook=default_playbook(),
+            gate=partial_gate(),
+        ):
+            expected[call_id, change.alert.kind.value] += change.type.value == "alert.raised"
+        outcome.unscored += answers.unscored
+        outcome.unanswered += answers.unanswered
     outcome.expected_alerts = expected.total()
     for timed in [key for key in (*expected, *raised) if key[1] == "distress"]:
         expected.pop(timed, None)
@@ -217,15 +346,37 @@ def check(folder: Path, sent: dict[str, list[dict[str, Any]]], outcome: Outcome)
     state.engine.dispose()
 
 
+def _check_events(rows: Sequence[Row], wanted: list[dict[str, Any]], outcome: Outcome) -> None:
+    """A row counts if it is the next of its call. One that does not is of a write that was refused after it had reached the
+    log: it came again, and must say the same as the one that counts."""
+    kept: list[Row] = []
+    for row in rows:
+        if row.seq is None:
+            continue
+        if row.seq == len(kept):
+            kept.append(row)
+        elif row.seq < len(kept) and row.value == kept[row.seq].value:
+            outcome.void_rows += 1
+        elif row.seq < len(kept):
+            outcome.doubled_events += 1
+        else:
+            outcome.void_rows += 1
+    outcome.lost_events += max(0, len(wanted) - len(kept))
+    texts = [row.value.text for row in kept if isinstance(row.value, Segment)]
+    outcome.disordered_calls += texts != [event["text"] for event in wanted if "text" in event]
+
+
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cycles", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--disk-full", action="store_true", help="fill the disk instead")
     parser.add_argument("--json", type=Path)
     chosen = parser.parse_args()
+    work = run_full if chosen.disk_full else run
     with tempfile.TemporaryDirectory() as folder:
-        outcome = asyncio.run(run(chosen.cycles, chosen.seed, Path(folder)))
+        outcome = asyncio.run(work(chosen.cycles, chosen.seed, Path(folder) / "disk"))
     for name, value in asdict(outcome).items():
         print(f"{name:20} {value}")
     print("whole" if outcome.whole else "NOT WHOLE")

@@ -16,8 +16,12 @@ from detector.scoring import ScoreRequest, ScoreResult, Unscored
 from detector.units import Unit
 
 SCORED_LANGUAGES: Final = frozenset({"ja", "en"})
-PARTIAL_URGENCY: Final = 8
-GRAVE_URGENCY: Final = 7
+GRAVE_URGENCY: Final = 8
+PARTIAL_URGENCY: Final = 7
+"""Of a partial with grave words: its final comes first, for that decides."""
+CUSTOMER_URGENCY: Final = 3
+AGENT_URGENCY: Final = 2
+"""An operator's words are heard for the steps of the procedure alone. To both the level of the call is added."""
 _WARNINGLIKE: Final = re.compile(
     r"控え|やめ|止め|終了|切ら|切り|警告|最後|最終|落ち着|冷静|暴言|これ以上|対応.{0,8}(かね|でき)|続く|"
     r"language|tone|shout|yell|swear|curs|insult|warn|end th|ending th|hang|disconnect|terminat|continue|calm|respect|"

@@ -47,7 +47,15 @@ from detector.events import (
     TimerFired,
 )
 from detector.findings import risk_of
-from detector.flight import GRAVE_URGENCY, PARTIAL_URGENCY, SCORED_LANGUAGES, InFlight, Said
+from detector.flight import (
+    AGENT_URGENCY,
+    CUSTOMER_URGENCY,
+    GRAVE_URGENCY,
+    PARTIAL_URGENCY,
+    SCORED_LANGUAGES,
+    InFlight,
+    Said,
+)
 from detector.labels import Level, Speaker
 from detector.ledger import MAX_EARLIER
 from detector.overlong import limits_ms
@@ -250,9 +258,11 @@ class CallSession:
 
     def _urgency(self, unit: Unit) -> int:
         """Words that may be grave go first; the rest by how high the call stands already."""
-        if unit.speaker is not Speaker.AGENT and self._gate(unit.text, unit.language):
+        if unit.speaker is Speaker.AGENT:
+            return AGENT_URGENCY + self.state.book.level.rank
+        if self._gate(unit.text, unit.language):
             return GRAVE_URGENCY
-        return min(GRAVE_URGENCY - 1, 3 + self.state.book.level.rank)
+        return CUSTOMER_URGENCY + self.state.book.level.rank
 
     def _partial(self, segment: Segment, out: list[Output]) -> None:
         state = self.state
@@ -417,6 +427,8 @@ class CallSession:
             if isinstance(answer, Unscored):
                 self._unscored(answer)
                 answer = None
+            elif answer is not None:
+                state.monitoring.scored_again()
             if unit.speaker is Speaker.AGENT:
                 utterances.agent_said(state, unit, answer, rules, again=said.again)
             else:

@@ -15,7 +15,7 @@ from detector.speakers import SpeakerWatch
 from detector.timeline import Timeline
 from detector.transcript import Transcript
 
-FOLD_VERSION: Final = 6
+FOLD_VERSION: Final = 7
 """Grows when this data or the fold changes its meaning: an older snapshot is then rebuilt from the log."""
 
 
@@ -26,8 +26,8 @@ class Monitoring:
     Args:
         unsupported: the language is not scored.
         lost: why the feed counts as lost, or empty.
-        degraded: why utterances went unscored, or empty.
-        incomplete: why events are missing, or empty.
+        degraded: why the last utterance went unscored, or empty.
+        incomplete: why events or scores are missing, or empty.
         heard: who was heard so far.
         last_speech_ms: end of the last words, media time.
         began_ms: media time at which the call was joined; 0 unless mid-way.
@@ -40,6 +40,10 @@ class Monitoring:
     heard: list[Speaker] = field(default_factory=list)
     last_speech_ms: int = 0
     began_ms: int = 0
+
+    def scored_again(self) -> None:
+        """An utterance has its score: the call is watched again, though what went unscored stays missing."""
+        self.incomplete, self.degraded = self.incomplete or self.degraded, ""
 
     @property
     def state(self) -> MonitoringState:

@@ -1,9 +1,10 @@
 """The inference engine: requests in from any thread, answers out by futures, one model call at a time per worker.
 
-    submit ─► cache? ─► queue by urgency ─► [worker] expired? ─► prepare ─► plan batch ─► score ─► future
+    submit ─► cache? ─► queue by urgency ─► [worker] shed, expired? ─► prepare ─► plan batch ─► score ─► future
 
 Every request is answered: with a `ScoreResult`, or with an `Unscored` that says why not. A batch that fails fails its
-own callers and the loop lives on. The engine knows nothing about calls, labels or tokens.
+own callers and the loop lives on; a worker that died all the same is replaced by `revive`. The engine knows nothing about
+calls, labels or tokens.
 """
 
 from __future__ import annotations
@@ -55,19 +56,25 @@ class EngineHealth:
 
     Args:
         alive: every worker runs and the engine is open.
+        failing: the last batch could not be scored.
         queue_depth: requests waiting.
+        waited_s: for how long the oldest of them has; with none waiting, for how long the longest batch under way has.
         p50_latency_ms: median time from submission to answer over the last 512 scored requests; 0 before the first.
         scored, cached, expired, shed, failed: counts since the start; `scored` leaves `cached` out.
+        restarts: workers that were replaced because they had died.
     """
 
     alive: bool
+    failing: bool
     queue_depth: int
+    waited_s: float
     p50_latency_ms: float
     scored: int
     cached: int
     expired: int
     shed: int
     failed: int
+    restarts: int
 
 
 class Engine:
@@ -106,12 +113,10 @@ class Engine:
         self._order = 0
         self._latencies: deque[float] = deque(maxlen=_LATENCIES_KEPT)
         self._counts = {"scored": 0, "cached": 0, **{reason.value: 0 for reason in UnscoredReason}}
-        self._threads = [
-            threading.Thread(target=self._work, name=f"mamori-inference-{number}", daemon=True)
-            for number in range(workers)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._failing = False
+        self._restarts = 0
+        self._running: dict[int, float] = {}
+        self._threads = [self._worker(number) for number in range(workers)]
 
     @property
     def model_version(self) -> str:
@@ -125,16 +130,47 @@ class Engine:
             latencies = list(self._latencies)
             counts = dict(self._counts)
             depth, closed = len(self._queue), self._closed
+            waited_s, failing = self._waited_s(), self._failing
         return EngineHealth(
             alive=not closed and all(thread.is_alive() for thread in self._threads),
+            failing=failing,
             queue_depth=depth,
+            waited_s=waited_s,
             p50_latency_ms=statistics.median(latencies) * 1000.0 if latencies else 0.0,
             scored=counts["scored"],
             cached=counts["cached"],
             expired=counts[UnscoredReason.EXPIRED],
             shed=counts[UnscoredReason.SHED],
             failed=counts[UnscoredReason.FAILED],
+            restarts=self._restarts,
         )
+
+    @property
+    def waited_s(self) -> float:
+        """For how long the oldest request has waited, or else the oldest batch has run."""
+        with self._wake:
+            return self._waited_s()
+
+    def _waited_s(self) -> float:
+        since = self._queue.oldest()
+        if since is None:
+            since = min(self._running.values(), default=None)
+        return 0.0 if since is None else max(0.0, self._clock() - since)
+
+    def revive(self) -> int:
+        """Replaces workers that have died; returns how many. To be called now and then by whoever watches."""
+        with self._wake:
+            dead = [] if self._closed else [n for n, thread in enumerate(self._threads) if not thread.is_alive()]
+            for number in dead:
+                self._running.pop(number, None)
+                self._threads[number] = self._worker(number)
+            self._restarts += len(dead)
+        return len(dead)
+
+    def _worker(self, number: int) -> threading.Thread:
+        thread = threading.Thread(target=self._work, args=(number,), name=f"mamori-inference-{number}", daemon=True)
+        thread.start()
+        return thread
 
     def submit(self, request: ScoreRequest, *, deadline: float | None = None) -> Future[ScoreResult | Unscored]:
         """Takes a request from any thread; never blocks on the model.
@@ -176,7 +212,7 @@ class Engine:
             if thread is not threading.current_thread():
                 thread.join()
 
-    def _work(self) -> None:
+    def _work(self, number: int) -> None:
         if self._nice and sys.platform == "linux":
             self._give_way()
         while True:
@@ -185,16 +221,30 @@ class Engine:
                     self._wake.wait()
                 if self._closed:
                     return
-                window = self._queue.take()
+                now = self._clock()
+                late = self._queue.shed(now)
+                window = self._queue.take(now=now)
+                self._running[number] = now
             batch: list[Pending] = []
             try:
+                self._set_aside(late, now)
                 batch = self._next_batch(window)
                 if batch:
                     self._answer(batch, self._run(batch))
+                    self._failing = False
             except Exception:
-                # Whatever a model or a foreign scorer raises is its callers' loss alone.
-                _LOG.exception("a batch of %d inputs could not be scored", len(batch))
+                # Whatever a model or a foreign scorer raises is its callers' loss alone. Told once, not for each batch.
+                if not self._failing:
+                    _LOG.exception("a batch of %d inputs could not be scored", len(batch))
+                self._failing = True
                 self._refuse([item for item in batch if not item.future.done()], UnscoredReason.FAILED)
+            finally:
+                self._running.pop(number, None)
+
+    def _set_aside(self, late: list[Pending], now: float) -> None:
+        expired, shed = split(late, lambda item: item.deadline is not None and item.deadline <= now)
+        self._refuse(expired, UnscoredReason.EXPIRED)
+        self._refuse(shed, UnscoredReason.SHED)
 
     def _give_way(self) -> None:
         """Linux keeps a niceness for each thread, whatever POSIX says."""
@@ -211,6 +261,8 @@ class Engine:
         self._refuse(expired, UnscoredReason.EXPIRED)
         ready, broken = split(live, self._prepared)
         self._refuse(broken, UnscoredReason.FAILED)
+        if broken and not ready:
+            self._failing = True
         batch, rest = plan_batch(ready)
         with self._wake:
             if rest and not self._closed:

@@ -24,7 +24,16 @@ from server.heard import folded, speakers_of
 from server.hub import MAX_STATUSES, Published, Subscription
 from server.redaction import HousePatterns, redact
 from server.runtime import Runtime
-from server.sockets import CLOSE_POLICY, CLOSE_TRY_AGAIN, Receive, Scope, Send, shake_hands, until_revoked
+from server.sockets import (
+    CLOSE_POLICY,
+    CLOSE_RESTARTING,
+    CLOSE_TRY_AGAIN,
+    Receive,
+    Scope,
+    Send,
+    shake_hands,
+    until_revoked,
+)
 from server.storage.port import AuditEntry, Batch
 
 MAX_WATCHES: Final = 20
@@ -289,8 +298,10 @@ class _Connection:
                 bodies = [b"[" + b",".join(bodies[at : at + BATCH]) + b"]" for at in range(0, len(bodies), BATCH)]
             for body in bodies:
                 await self._frame(body)
-        # Too slow: it comes back with its cursor and misses nothing.
-        await self._send({"type": "websocket.close", "code": CLOSE_TRY_AGAIN, "reason": "too slow, resume by cursor"})
+        # It comes back with its cursor and misses nothing.
+        restarting = self._runtime.hub.closed
+        code, reason = (CLOSE_RESTARTING, "restarting") if restarting else (CLOSE_TRY_AGAIN, "too slow")
+        await self._send({"type": "websocket.close", "code": code, "reason": f"{reason}, resume by cursor"})
 
     async def read(self, receive: Receive) -> None:
         while True:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib import metadata, resources
 from pathlib import Path
 from typing import Any, Final
@@ -46,6 +47,7 @@ from server.http_incidents import IncidentsApi
 from server.http_reports import ReportsApi
 from server.hub import Hub
 from server.ingest import IngestEndpoint
+from server.keeper import Keeper
 from server.keys import house_key
 from server.links import LinkTemplates
 from server.metrics import Metrics
@@ -63,6 +65,7 @@ from server.storage.keyfile import open_vault
 from server.vendorposts import VendorPosts
 from server.vendors import Vendors
 from server.vendorsocket import VendorEndpoint, query_of
+from server.watch import WELL
 
 EMBEDDED_PAGE: Final = "/operator.html"
 """The one page that sites in `frame_origins` may embed."""
@@ -143,6 +146,10 @@ class Mamori:
             await send({"type": "http.response.body", "body": b"host or origin not allowed\n"})
         else:
             await self.api(scope, receive, self._guarded(send, scope.get("path", "")))
+
+    async def drain(self) -> None:
+        """The process is about to end: see `Runtime.drain`."""
+        await self.runtime.drain()
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
@@ -230,7 +237,7 @@ def make_gate(settings: Settings, log: EmbeddedLog) -> tuple[Gate, SignIn]:
     return gate, SignIn(gate, Accounts(engine), sessions, oidc, log, SystemClock().utc_ms)
 
 
-def make_delivery(settings: Settings, log: EmbeddedLog, runtime: Runtime) -> Delivery:
+def make_delivery(settings: Settings, log: EmbeddedLog, runtime: Runtime, keeper: Keeper) -> Delivery:
     """The senders of the settings.
 
     Raises:
@@ -246,8 +253,20 @@ def make_delivery(settings: Settings, log: EmbeddedLog, runtime: Runtime) -> Del
         budget=Budget(loud=settings.loud_alerts, window_ms=round(settings.loud_window_s * 1000)),
         utc_ms=runtime.utc_ms,
         keep_days=settings.keep_days,
+        keeper=keeper,
         observe=runtime.observe,
     )
+
+
+def readiness(runtime: Runtime, delivery: Delivery, background: Keeper) -> dict[str, str]:
+    """Each part with `ok` or what is wrong with it, for `/readyz` and the metrics."""
+    unwell = {**delivery.unreached, **delivery.failures}
+    return {
+        "runtime": "ok" if runtime.ready else "draining" if runtime.draining else "starting",
+        **runtime.watch.checks(),
+        "delivery": " ".join(f"{name}:{why}" for name, why in sorted(unwell.items())) or "ok",
+        "background": " ".join(sorted(background.failing)) or "ok",
+    }
 
 
 def create_app(settings: Settings, *, scorer: Scorer | None = None, log: EmbeddedLog | None = None) -> Mamori:
@@ -295,7 +314,9 @@ def create_app(settings: Settings, *, scorer: Scorer | None = None, log: Embedde
         log_depth=lambda: log.depth,
         subscribers=lambda: len(hub),
         disk_free=log.free_bytes,
-        not_monitored=lambda: sum(call.session.state.monitoring.state.value != "ok" for call in runtime.calls.values()),
+        not_monitored=runtime.not_monitored,
+        log_wait=lambda: log.waited_s,
+        score_wait=lambda: engine.waited_s,
         scores=lambda: ((health := engine.health).scored, health.cached),
     )
     runtime.observe = metrics.observe
@@ -308,10 +329,18 @@ def create_app(settings: Settings, *, scorer: Scorer | None = None, log: Embedde
     )
     budgets = AttentionStore(log.state.engine, window_s=settings.loud_window_s, utc_ms=runtime.utc_ms)
 
-    delivery = make_delivery(settings, log, runtime)
+    background = Keeper(runtime.clock.monotonic, metrics.observe)
+    delivery = make_delivery(settings, log, runtime, background)
     slack = SlackActions(delivery, log, runtime.act, Accounts(log.state.engine), runtime.utc_ms)
-    retention = Retention(log, runtime.clock, keep_days=settings.keep_days, keep_record_days=settings.keep_record_days)
-
+    retention = Retention(
+        log,
+        runtime.clock,
+        keep_days=settings.keep_days,
+        keep_record_days=settings.keep_record_days,
+        keeper=background,
+    )
+    checks = partial(readiness, runtime, delivery, background)
+    metrics.add_checks(checks, WELL)
     callers = Callers(log.state, log.days, settings.forgotten_list, runtime.utc_ms)
     callers.again()
 
@@ -325,7 +354,6 @@ def create_app(settings: Settings, *, scorer: Scorer | None = None, log: Embedde
         await delivery.start()
         retention.start()
         yield
-        await retention.stop()
         await slack.stop()
         await delivery.stop()
         await runtime.stop()
@@ -343,7 +371,7 @@ def create_app(settings: Settings, *, scorer: Scorer | None = None, log: Embedde
         twilio_tenant=settings.twilio_tenant,
         max_bytes=settings.max_webhook_bytes,
     )
-    Api(runtime, log, gate, metrics, sign_in, attentions, posts).mount(app)
+    Api(runtime, log, gate, metrics, sign_in, attentions, posts, checks).mount(app)
     break_rule = BreakRule(calls=settings.break_after_calls, talk_ms=settings.break_after_minutes * 60_000)
     ReportsApi(log, gate, runtime.utc_ms, timezone=settings.routing.timezone, break_rule=break_rule).mount(app)
     IncidentsApi(log, gate, runtime.utc_ms, timezone=settings.routing.timezone).mount(app)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
+import os
 import re
+import socket
 import sys
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final
@@ -41,6 +44,8 @@ _TRAINING = {
 }
 
 
+EXIT_S: Final = 9.0
+"""After so long a server that is told to end ends, whatever hangs; 10 s are promised."""
 SWITCH_S: Final = 0.0005
 """Seconds after which a thread that holds the interpreter lock gives way to one that waits (Python's own: 5 ms): the writer
 of the log and the model's threads need it for moments, many times a second, and each of them is waited for."""
@@ -120,6 +125,27 @@ def serve(config: Path | None, **overrides: Any) -> None:
     run_server(settings)
 
 
+class _Server(uvicorn.Server):
+    """Drains before it closes the sockets, and is gone in time whatever hangs.
+
+    Args:
+        config: of uvicorn.
+        drain: makes durable what was taken and tells the peers.
+    """
+
+    def __init__(self, config: uvicorn.Config, drain: Callable[[], Awaitable[None]]) -> None:
+        super().__init__(config)
+        self._drain = drain
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # A database that hangs must not hold a restart up: what is not durable by then was not acknowledged.
+        last_resort = threading.Timer(EXIT_S, os._exit, (1,))
+        last_resort.daemon = True
+        last_resort.start()
+        await self._drain()
+        await super().shutdown(sockets)
+
+
 def uvicorn_config(app: Any, settings: Settings) -> uvicorn.Config:
     """How uvicorn serves an application here; the conformance check serves its echo in the same way."""
     return uvicorn.Config(
@@ -133,7 +159,7 @@ def uvicorn_config(app: Any, settings: Settings) -> uvicorn.Config:
         log_config=None,
         log_level="warning",
         access_log=False,
-        timeout_graceful_shutdown=8,
+        timeout_graceful_shutdown=3,  # of peers that do not read; everybody else is gone by then
         ssl_certfile=settings.tls_cert,
         ssl_keyfile=settings.tls_key,
         server_header=False,
@@ -156,7 +182,7 @@ def run_server(settings: Settings, *, announce: Callable[[int], None] | None = N
         app = create_app(settings)
     except SetupError as error:
         raise click.ClickException(str(error)) from None
-    server = uvicorn.Server(uvicorn_config(app, settings))
+    server = _Server(uvicorn_config(app, settings), app.drain)
 
     raise_file_limit(settings.max_calls)
     sys.setswitchinterval(SWITCH_S)

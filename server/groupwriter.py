@@ -48,11 +48,18 @@ class GroupWriter:
     Args:
         log: where to.
         loop: on which `add` is called and results are delivered.
+        on_fault: hears of an error that a `done` raised; the other entries of its batch hear of their results all the same.
     """
 
-    def __init__(self, log: Log, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        log: Log,
+        loop: asyncio.AbstractEventLoop,
+        on_fault: Callable[[BaseException], None] = lambda _: None,
+    ) -> None:
         self._log = log
         self._loop = loop
+        self._on_fault = on_fault
         self._entries: list[Entry] = []
         self._outstanding = 0
         self._flushed_s = 0.0
@@ -114,21 +121,20 @@ class GroupWriter:
             )
             row_at += len(entry.rows)
             alert_at += len(entry.alerts)
-            _tell(entry, part)
+            self._tell(entry, part)
         if not self._outstanding:
             self._quiet.set()
 
     def _finish(self, entries: list[Entry], error: MamoriError) -> None:
         self._outstanding -= len(entries)
         for entry in entries:
-            _tell(entry, error)
+            self._tell(entry, error)
         if not self._outstanding:
             self._quiet.set()
 
-
-def _tell(entry: Entry, result: Committed | MamoriError) -> None:
-    """What follows from one entry and fails must not keep the others' results from them."""
-    try:
-        entry.done(result)
-    except Exception as error:
-        _log.error("what was stored could not be followed up", extra=fault(error))
+    def _tell(self, entry: Entry, result: Committed | MamoriError) -> None:
+        try:
+            entry.done(result)
+        except Exception as error:
+            _log.error("what was stored could not be followed up", extra=fault(error))
+            self._on_fault(error)

@@ -16,7 +16,16 @@ from detector.alerts import CLOSED, Alert, AlertState, Kind
 from server.auth import WATCHERS, Gate, Principal, Role
 from server.hub import Published, Subscription
 from server.runtime import Runtime
-from server.sockets import CLOSE_POLICY, CLOSE_TRY_AGAIN, Receive, Scope, Send, shake_hands, until_revoked
+from server.sockets import (
+    CLOSE_POLICY,
+    CLOSE_RESTARTING,
+    CLOSE_TRY_AGAIN,
+    Receive,
+    Scope,
+    Send,
+    shake_hands,
+    until_revoked,
+)
 
 AUDIENCE: Final = WATCHERS | {Role.OPERATOR}
 STEADY_S: Final = 10.0
@@ -127,7 +136,8 @@ class GuidanceEndpoint:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         if reader not in done:
-            code = CLOSE_POLICY if guard in done else CLOSE_TRY_AGAIN
+            restarting = self._runtime.hub.closed
+            code = CLOSE_POLICY if guard in done else CLOSE_RESTARTING if restarting else CLOSE_TRY_AGAIN
             await send({"type": "websocket.close", "code": code, "reason": "connect again"})
 
     async def _write(self, principal: Principal, call_id: str, send: Send) -> None:

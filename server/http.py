@@ -4,6 +4,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -29,6 +30,7 @@ from server.storage.embedded import EmbeddedLog
 from server.storage.port import AuditEntry, Batch, CallRecord
 from server.storage.tables import FLAGS
 from server.vendorposts import VendorPosts
+from server.watch import ASIDE, WELL
 
 MAX_ITEMS: Final = 256
 MAX_TEXT: Final = 16_000
@@ -107,6 +109,7 @@ class Api:
         sign_in: the endpoints of signing in.
         attentions: what each supervisor hears.
         posts: the endpoint of platforms that post.
+        checks: what is well, for `/readyz`.
     """
 
     def __init__(
@@ -118,6 +121,7 @@ class Api:
         sign_in: SignIn,
         attentions: Attentions,
         posts: VendorPosts,
+        checks: Callable[[], dict[str, str]],
     ) -> None:
         self._runtime = runtime
         self._log = log
@@ -126,6 +130,7 @@ class Api:
         self._sign_in = sign_in
         self._attentions = attentions
         self._posts = posts
+        self._checks = checks
 
     def mount(self, app: FastAPI) -> None:
         """Adds the routes and the handlers of errors."""
@@ -394,16 +399,9 @@ class Api:
 
     def _readyz(self) -> Any:
         async def readyz() -> Response:
-            """Whether calls are monitored: log, engine and clockwork are all well."""
-            health = self._runtime.engine.health
-            checks = {
-                "runtime": "ok" if self._runtime.ready else "starting" if not self._runtime.draining else "draining",
-                "engine": "ok" if health.alive else "stopped",
-                "log": self._log.failure or "ok",
-                "disk": "low" if self._runtime.disk_low else "ok",
-                "model": "lexicon" if "lexicon" in self._runtime.engine.model_version else "ok",
-            }
-            good = all(value in ("ok", "lexicon") for value in checks.values())
+            """Whether calls are monitored and taken: log, engine, scoring and clockwork are well, and there is room."""
+            checks = self._checks()
+            good = all(value in WELL for name, value in checks.items() if name not in ASIDE)
             return JSONResponse({"ready": good, "checks": checks}, status_code=200 if good else 503)
 
         return readyz

@@ -109,6 +109,11 @@ class Subscription:
             self._statuses.clear()
         self._ready.set()
 
+    def end(self) -> None:
+        """Nothing more comes."""
+        self.overflowed = True
+        self._ready.set()
+
     async def next(self) -> list[Published]:
         """Waits for messages and takes all that are there; empty once the listener overflowed.
 
@@ -129,6 +134,8 @@ class Hub:
     """All listeners of this process."""
 
     def __init__(self) -> None:
+        self.closed = False
+        """No more is published: listeners end, and resume elsewhere or later."""
         self._subscriptions: set[Subscription] = set()
         self._bells: set[asyncio.Event] = set()
 
@@ -144,9 +151,21 @@ class Hub:
         """Whether anybody watches a call."""
         return any(item.tenant == tenant and call_id in item.watched for item in self._subscriptions)
 
+    def tenants(self) -> set[str]:
+        """Those that somebody listens for."""
+        return {item.tenant for item in self._subscriptions}
+
+    def close(self) -> None:
+        """Ends all listeners."""
+        self.closed = True
+        for item in self._subscriptions:
+            item.end()
+
     def subscribe(self, subscription: Subscription) -> None:
         """Adds a listener."""
         self._subscriptions.add(subscription)
+        if self.closed:
+            subscription.end()
 
     def unsubscribe(self, subscription: Subscription) -> None:
         """Removes a listener."""

@@ -122,6 +122,9 @@ class IngestEndpoint:
             message = await receive()
             if message["type"] == "websocket.disconnect":
                 return
+            if self._runtime.draining:
+                # Nothing of it is taken: it is not acknowledged, and the close that follows says to resume.
+                continue
             await self._frame(feed, message.get("text"))
             await feed.room()
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
 
+from detector.alerts import AlertEvent
+from detector.events import ContextSet
 from detector.session import CallSession
 from detector.state import FOLD_VERSION, CallState
 from server.running_digits import RunningDigits
@@ -55,7 +58,12 @@ class LiveCall:
         masking: segments whose masked text is on its way to the log.
         status_due, status_news: something happened, or more than that time went on, since the last `call.status`.
         status_sent_s: monotonic time of that.
+        opening: context of a new call, until it is on its way to the log with the first event.
+        saving, unsaved, untold: alert events are on their way to the log; those behind them, and whom to tell then.
+        closing: the end of the call waits for that.
+        fault: the fold of the call failed, or empty: nothing that is shown of it can be relied on.
         requests: score requests that were handed out: monotonic time at which they expire.
+        late: of these, the ones that a restart found open: what they raise is late.
     """
 
     record: CallRecord
@@ -82,6 +90,13 @@ class LiveCall:
     receipts: dict[str, float] = field(default_factory=dict)
     running: RunningDigits = field(default_factory=RunningDigits)
     masking: dict[str, str] = field(default_factory=dict)
+    opening: ContextSet | None = None
+    saving: bool = False
+    unsaved: list[AlertEvent] = field(default_factory=list)
+    untold: list[Callable[[], None]] = field(default_factory=list)
+    closing: bool = False
+    fault: str = ""
+    late: set[str] = field(default_factory=set)
 
     @property
     def key(self) -> tuple[str, str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
@@ -45,7 +46,7 @@ class Metrics:
     """All metrics of one process.
 
     Args:
-        live_calls, queue_depth, log_depth, subscribers, disk_free, not_monitored: read when scraped.
+        live_calls, queue_depth, log_depth, subscribers, disk_free, not_monitored, log_wait, score_wait: read when scraped.
         scores: how many the model made, and how many the cache.
     """
 
@@ -58,6 +59,8 @@ class Metrics:
         subscribers: Callable[[], float],
         disk_free: Callable[[], float],
         not_monitored: Callable[[], float],
+        log_wait: Callable[[], float],
+        score_wait: Callable[[], float],
         scores: Callable[[], tuple[int, int]],
     ) -> None:
         self._registry = CollectorRegistry()
@@ -94,15 +97,42 @@ class Metrics:
         self._deliveries = Counter(
             "mamori_deliveries_total", "Attempts to deliver", ["kind", "verdict"], registry=self._registry
         )
+        self._refused = Counter(
+            "mamori_calls_refused_total",
+            "Attempts to begin a call that were refused for lack of room",
+            registry=self._registry,
+        )
+        self._faults = Counter(
+            "mamori_faults_total", "Failures of our own that were gone on after", ["part"], registry=self._registry
+        )
         for name, text, read in (
             ("mamori_live_calls", "Calls that are followed now", live_calls),
             ("mamori_score_queue", "Utterances that wait for a score", queue_depth),
             ("mamori_log_queue", "Batches that wait for the disk", log_depth),
             ("mamori_subscribers", "Open alert streams", subscribers),
             ("mamori_disk_free_bytes", "Room that is left on the disk of the data directory", disk_free),
+            ("mamori_log_wait_seconds", "Since when the write under way waits for the disk", log_wait),
+            ("mamori_score_wait_seconds", "Since when the oldest utterance waits for its score", score_wait),
             ("mamori_calls_not_monitored", "Live calls of which something was not heard or not scored", not_monitored),
         ):
             Gauge(name, text, registry=self._registry).set_function(read)
+
+    def add_checks(self, checks: Callable[[], Mapping[str, str]], well: frozenset[str]) -> None:
+        """Shows each check of `/readyz`, read when scraped.
+
+        Args:
+            checks: name and state of each.
+            well: states that are well.
+        """
+        gauge = Gauge(
+            "mamori_check", "A check of /readyz: 1 while it is well, else 0", ["check"], registry=self._registry
+        )
+
+        def is_well(name: str) -> float:
+            return float(checks()[name] in well)
+
+        for name in checks():
+            gauge.labels(name).set_function(partial(is_well, name))
 
     def observe(self, name: str, value: float) -> None:
         """Counts what the runtime reports."""
@@ -118,6 +148,10 @@ class Metrics:
             self._latency.observe(value)
         elif name.startswith("delivery_"):
             self._deliveries.labels(*name.split("_")[1:]).inc(value)
+        elif name == "refused":
+            self._refused.inc(value)
+        elif name.startswith("fault_"):
+            self._faults.labels(name.removeprefix("fault_")).inc(value)
         elif name.startswith("unscored_"):
             self._unscored.labels(name.removeprefix("unscored_")).inc(value)
 

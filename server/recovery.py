@@ -5,6 +5,7 @@ Decides nothing of what is missing: it hands out what the fold asks for and what
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -14,7 +15,10 @@ from detector.scoring import ScoreRequest, ScoreResult, Unscored
 from detector.session import CallSession
 from detector.state import CallState
 from server.livecall import LiveCall, read_snapshot
+from server.logs import fault
 from server.storage.port import CallRecord, Log, Row, Snapshot, Stored
+
+_log = logging.getLogger("mamori.recovery")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -99,7 +103,14 @@ def _refold(restored: Restored, position: int, row: Row) -> None:
         restored.redacted.append(row.value)
     if isinstance(row.value, ScoreResult | Unscored):
         restored.requests.pop(row.value.request_id, None)
-    for output in call.session.receive(row.value, utc_ms=row.utc_ms):
+    try:
+        outputs = call.session.receive(row.value, utc_ms=row.utc_ms)
+    except Exception as error:
+        # A fault of ours in one call must not keep the server from the others.
+        _log.error("a call's log could not be folded again", extra={"call_id": call.record.call_id, **fault(error)})
+        call.fault = "internal_error"
+        return
+    for output in outputs:
         if isinstance(output, ScoreRequest):
             restored.requests[output.request_id] = output
         elif isinstance(output, AlertEvent):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import suppress
 from typing import Final
 
 from server.clock import Clock
+from server.keeper import Keeper
 from server.storage.embedded import EmbeddedLog
 
 EVERY_S: Final = 3_600.0
@@ -25,26 +25,22 @@ class Retention:
         clock: UTC says what is old; monotonic time schedules, and shows whether UTC can be believed.
         keep_days: of what was said.
         keep_record_days: of what is left of a call without its words.
+        keeper: keeps it going.
     """
 
-    def __init__(self, log: EmbeddedLog, clock: Clock, *, keep_days: int, keep_record_days: int) -> None:
+    def __init__(
+        self, log: EmbeddedLog, clock: Clock, *, keep_days: int, keep_record_days: int, keeper: Keeper
+    ) -> None:
         self._log = log
         self._clock = clock
         self._keep_days = keep_days
         self._keep_record_days = keep_record_days
-        self._task: asyncio.Task[None] | None = None
+        self._keeper = keeper
 
     def start(self) -> None:
         """Purges now and every hour."""
         self._began = (self._clock.utc_ms(), self._clock.monotonic())
-        self._task = asyncio.get_running_loop().create_task(self._run())
-
-    async def stop(self) -> None:
-        """Ends it after the purge under way."""
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+        self._keeper.keep("retention", self._run)
 
     def trusted(self) -> bool:
         """Whether UTC has gone as far as monotonic time since the start."""

@@ -31,6 +31,7 @@ from detector.events import (
     FeedLost,
     FeedRestored,
     Gap,
+    MonitoringState,
     Segment,
     SegmentRedacted,
     SupervisorAction,
@@ -47,9 +48,9 @@ from server.clock import Clock
 from server.errors import EventError, MamoriError
 from server.groupwriter import Entry, GroupWriter
 from server.hub import Hub, Published
+from server.keeper import Keeper
 from server.links import LinkTemplates
 from server.livecall import SNAPSHOT_EVERY, LiveCall
-from server.logs import fault
 from server.recovery import read_back
 from server.redaction import HousePatterns
 from server.routing import RoutingTable
@@ -59,6 +60,7 @@ from server.storage import codec
 from server.storage.port import AuditEntry, CallRecord, Committed, LedgerEntry, Log, Redaction, Row, Snapshot
 from server.storage.redactions import masked_alert
 from server.supervision import Supervision
+from server.watch import SHEDDING, Watch
 
 SCORE_WAIT_S: Final = 2.0
 """A score that is later than this is not waited for (design, "Order")."""
@@ -76,6 +78,12 @@ TICK_S: Final = 0.1
 SWEEP_S: Final = 1.0
 RETRY_AFTER_MS: Final = 2_000
 DAY_MS: Final = 86_400_000
+DRAIN_S: Final = 1.5
+"""So long a server that is told to end waits for its log."""
+FAREWELL_S: Final = 0.1
+"""Time for the last acknowledgements to go out before the sockets close."""
+INSIST_S: Final = 1.0
+"""After so long what the log did not take, and must, is given to it again."""
 
 _log = logging.getLogger("mamori.runtime")
 
@@ -169,7 +177,10 @@ class Runtime:
         self.calls: dict[tuple[str, str], LiveCall] = {}
         self.ready = False
         self.draining = False
-        self.disk_low = False
+        self.keeper = Keeper(clock.monotonic, self._count)
+        self.watch = Watch(engine, log, self.keeper, clock.monotonic)
+        self.trouble = ""
+        """Why not every call is fully watched now, or empty."""
         self._timers: list[tuple[float, int, LiveCall]] = []
         self._timer_at: dict[int, float] = {}
         self._order = itertools.count()
@@ -178,7 +189,7 @@ class Runtime:
         self._results: deque[tuple[LiveCall, ScoreResult | Unscored]] = deque()
         self._woken = False
         self._degraded: dict[str, str] = {}
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tick_due_s = 0.0
         self._lookups: set[asyncio.Task[list[EarlierComplaint]]] = set()
         self._unsaved = 0
         self._durable = 0
@@ -186,24 +197,46 @@ class Runtime:
     async def start(self) -> None:
         """Restores the open calls and starts the clockwork."""
         self._loop = asyncio.get_running_loop()
-        self._writer = GroupWriter(self.log, self._loop)
+        self._writer = GroupWriter(self.log, self._loop, lambda error: self.keeper.failed("fold", error))
         self._check_disk()
         self._recover()
         self.supervision.restore()
-        self._tasks = [self._loop.create_task(self._tick()), self._loop.create_task(self._sweep())]
+        self.keeper.every("tick", TICK_S, self._tick_once)
+        self.keeper.every("sweep", SWEEP_S, self._sweep_once)
         self.ready = True
+
+    async def drain(self) -> None:
+        """Takes no more events, and waits for a while until what was taken is durable and those who sent it know."""
+        self.ready, self.draining = False, True
+        await self._quiet(DRAIN_S)
+        await asyncio.sleep(FAREWELL_S)
+        self.hub.close()
 
     async def stop(self) -> None:
         """Stops taking events, makes everything durable, writes snapshots."""
         self.ready, self.draining = False, True
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._writer.quiet()
+        await self.keeper.stop()
+        if not await self._quiet(DRAIN_S):
+            return
         for call in self.calls.values():
             if call.session.idle and call.folded:
                 self._writer.add(Entry(snapshots=[call.snapshot()]))
-        await self._writer.quiet()
+        await self._quiet(DRAIN_S)
+
+    async def _quiet(self, limit_s: float) -> bool:
+        """Waits until nothing is on its way to the log; False when it took too long."""
+        try:
+            async with asyncio.timeout(limit_s):
+                await self._writer.quiet()
+        except TimeoutError:
+            _log.error("the log does not take what is left, it is not acknowledged")
+            return False
+        return True
+
+    @property
+    def disk_low(self) -> bool:
+        """Whether there is too little room for another call."""
+        return self.watch.disk_low
 
     # Events of platforms.
 
@@ -301,7 +334,8 @@ class Runtime:
         return EventError("call_ended", "the call has ended", call_id=event.call_id, seq=event.seq)
 
     def _open(self, key: tuple[str, str], event: CallEvent) -> LiveCall:
-        if len(self.calls) >= self.limits.max_calls or self.draining or self.disk_low:
+        if len(self.calls) >= self.limits.max_calls or self.draining or self.watch.full():
+            self.observe("refused", 1)
             raise EventError(
                 "overloaded", "no room for another call now", call_id=event.call_id, seq=event.seq, retry=True
             )
@@ -316,8 +350,6 @@ class Runtime:
             language="ja",
             started_ms=started_ms,
         )
-        call = LiveCall(record=record, session=self._session(record), anchor_s=now_s, last_event_s=now_s)
-        self.calls[key] = call
         context = ContextSet(
             rules_version=self.rules.version,
             rules_digest=self.rulebook.digest,
@@ -326,8 +358,10 @@ class Runtime:
         )
         if self.shadow is not None:
             self.shadow.open(record)
-        self._writer.add(Entry(calls=[record]))
-        self.add_input(call, context)
+        call = LiveCall(
+            record=record, session=self._session(record), anchor_s=now_s, last_event_s=now_s, opening=context
+        )
+        self.calls[key] = call
         return call
 
     def _session(self, record: CallRecord) -> CallSession:
@@ -394,18 +428,24 @@ class Runtime:
             value=value,
         )
         call.last_event_s = early.received_s
+        # The call's record and context go with its first event, and again until they are durable: no event may be
+        # acknowledged whose call a restart would not find.
+        opening, call.opening = call.opening, None
+        first = [self._own_row(call, opening)] if opening is not None else []
 
         def done(result: Committed | MamoriError) -> None:
             early.feed.settled()
             if isinstance(result, MamoriError) or seq != call.durable_seq + 1:
+                call.opening = opening or call.opening
                 self._void(call, seq, early.feed)
                 return
             call.durable_seq = seq
             early.feed.acked(call.record.call_id, seq)
             self._durable += 1
-            self._fold(call, row, result.positions[0], received_s=early.received_s)
+            for item, position in zip((*first, row), result.positions, strict=True):
+                self._fold(call, item, position, received_s=early.received_s)
 
-        self._writer.add(Entry(rows=[row], done=done))
+        self._writer.add(Entry(rows=[*first, row], calls=[call.record] if first else (), done=done))
         for item in masked:
             self._mask(call, item)
 
@@ -452,14 +492,7 @@ class Runtime:
         redactions: Sequence[Redaction] = (),
     ) -> None:
         """Logs an input that the server adds to a call and folds it once it is durable."""
-        now_s = self.clock.monotonic()
-        row = Row(
-            tenant=call.record.tenant,
-            instance=call.record.instance,
-            kind=codec.kind_of(value),
-            utc_ms=self.clock.utc_ms(),
-            value=value,
-        )
+        now_s, row = self.clock.monotonic(), self._own_row(call, value)
 
         def done(result: Committed | MamoriError) -> None:
             if follow is not None:
@@ -468,6 +501,29 @@ class Runtime:
                 self._fold(call, row, result.positions[0], received_s=now_s)
 
         self._writer.add(Entry(rows=[row], audit=audit, redactions=redactions, done=done))
+
+    def _count(self, name: str, value: float) -> None:
+        self.observe(name, value)
+
+    def _own_row(self, call: LiveCall, value: Any) -> Row:
+        return Row(
+            tenant=call.record.tenant,
+            instance=call.record.instance,
+            kind=codec.kind_of(value),
+            utc_ms=self.clock.utc_ms(),
+            value=value,
+        )
+
+    def _insist(self, call: LiveCall, value: Any) -> None:
+        """Adds an input that must not be missing, and tries again while the log does not take it."""
+
+        def follow(result: Committed | MamoriError) -> None:
+            if isinstance(result, MamoriError):
+                self._degrade(call.record.tenant, "storage")
+                self._loop.call_later(INSIST_S, self._insist, call, value)
+
+        if self.calls.get(call.key) is call:
+            self.add_input(call, value, follow=follow)
 
     def help(self, tenant: str, call_id: str, *, note: str, by: str) -> bool:
         """The help button of a call was pressed outside the feed; False when there is no such live call."""
@@ -491,7 +547,11 @@ class Runtime:
         call.folded += 1
         if row.kind == "tombstone":
             return
-        outputs = call.session.receive(row.value, utc_ms=row.utc_ms, late=late)
+        try:
+            outputs = call.session.receive(row.value, utc_ms=row.utc_ms, late=late)
+        except Exception as error:
+            self._stumbled(call, error)
+            return
         if self.shadow is not None:
             self.shadow.fold(call.record, row.value, outputs, utc_ms=row.utc_ms)
         ahead_ms = 0
@@ -515,6 +575,16 @@ class Runtime:
         quiet = isinstance(row.value, Segment) and not row.value.is_final and ahead_ms <= DRIFT_MS
         if outputs or not quiet:
             self._perform(call, outputs, received_s=received_s)
+
+    def _stumbled(self, call: LiveCall, error: Exception) -> None:
+        """The fold of a call failed, which is a fault of ours: the call is marked for good, the others go on."""
+        self.keeper.failed("fold", error)
+        call.fault = "internal_error"
+        call.timer_pending = False
+        call.status_news = True
+        if call.ending and not call.session.state.ended:
+            call.session.state.ended, call.session.state.end_reason = True, "internal_error"
+            self._retire(call)
 
     def _look_up(self, call: LiveCall) -> None:
         """Reads the caller's earlier complaints, off the loop, and logs them as context of the call."""
@@ -573,27 +643,39 @@ class Runtime:
         links = self.links.fill(call.record.call_id, event.alert.call.agent_id)
         return replace(event, alert=replace(event.alert, links=links, **fields))
 
-    def _save(
-        self, call: LiveCall, events: list[AlertEvent], answers: Sequence[Callable[[], None]] = (), *, attempt: int = 0
-    ) -> None:
-        """Makes alert events durable, then tells everybody of them, and then those whose actions they answer."""
+    def _save(self, call: LiveCall, events: list[AlertEvent], answers: Sequence[Callable[[], None]] = ()) -> None:
+        """Makes alert events durable, then tells everybody of them, and then those whose actions they answer.
+
+        One write of a call at a time: were one to fail and the next to succeed, a version would be told before the one it
+        follows.
+        """
+        call.unsaved += events
+        call.untold += answers
+        if not call.saving:
+            call.saving = True
+            self._unsaved += 1
+            self._save_next(call, 0)
+
+    def _save_next(self, call: LiveCall, attempt: int) -> None:
         tenant, instance = call.record.tenant, call.record.instance
         for name, text in call.masking.items():
-            events = [replace(event, alert=masked_alert(event.alert, name, text)[0]) for event in events]
+            call.unsaved = [replace(event, alert=masked_alert(event.alert, name, text)[0]) for event in call.unsaved]
+        events, call.unsaved = call.unsaved, []
+        answers, call.untold = call.untold, []
         records = []
         level = call.session.state.book.peak.value
         if level != call.record.level:
             call.record = replace(call.record, level=level)
             records = [self._record(call)]
-        self._unsaved += 1
 
         def done(result: Committed | MamoriError) -> None:
-            self._unsaved -= 1
             if isinstance(result, MamoriError):
                 # An alert that cannot be stored now is stored later; until then the floor says that something is wrong.
-                self._degrade(call.record.tenant, "storage")
-                self._loop.call_later(min(5.0, 0.2 * 2**attempt), self._resave, call, events, answers, attempt + 1)
+                self._degrade(tenant, "storage")
+                call.unsaved, call.untold = events + call.unsaved, answers + call.untold
+                self._loop.call_later(min(5.0, 0.2 * 2**attempt), self._save_next, call, attempt + 1)
                 return
+            self._saved(call)
             self.publish(tenant, instance, events, result.cursors)
             for tell in answers:
                 tell()
@@ -601,10 +683,14 @@ class Runtime:
         entries = [(tenant, instance, event) for event in events]
         self._writer.add(Entry(alerts=entries, calls=records, done=done))
 
-    def _resave(
-        self, call: LiveCall, events: list[AlertEvent], answers: Sequence[Callable[[], None]], attempt: int
-    ) -> None:
-        self._save(call, events, answers, attempt=attempt)
+    def _saved(self, call: LiveCall) -> None:
+        if call.unsaved:
+            self._save_next(call, 0)
+            return
+        call.saving = False
+        self._unsaved -= 1
+        if call.closing:
+            self._close(call)
 
     def utc_ms(self) -> int:
         """UTC, milliseconds since 1970."""
@@ -652,14 +738,7 @@ class Runtime:
         self.hub.publish(self._status(call))
         if self.shadow is not None:
             self.shadow.close(call.record)
-        # Until its end is durable the call stays here, lest a late event find it open in the database.
-        entry = Entry(
-            calls=[call.record],
-            snapshots=[call.snapshot()],
-            ledger=self._left(call),
-            done=lambda _: self._forget(call),
-        )
-        self._writer.add(entry)
+        self._close(call)
         state = call.session.state
         _log.info(
             "call",
@@ -680,6 +759,22 @@ class Runtime:
                 "end": reason,
             },
         )
+
+    def _close(self, call: LiveCall) -> None:
+        """Until its end is durable the call stays here, lest a late event find it open in the database; and until its alerts
+        are, its end is not, for a restart makes what is missing of open calls alone."""
+        call.closing = call.saving
+        if call.saving:
+            return
+
+        def done(result: Committed | MamoriError) -> None:
+            if isinstance(result, MamoriError):
+                self._loop.call_later(INSIST_S, self._close, call)
+            else:
+                self._forget(call)
+
+        left = self._left(call)
+        self._writer.add(Entry(calls=[call.record], snapshots=[call.snapshot()], ledger=left, done=done))
 
     def _left(self, call: LiveCall) -> list[LedgerEntry]:
         """What the call leaves in the ledger: nothing, where the caller is not known."""
@@ -737,6 +832,8 @@ class Runtime:
         if call.requests.pop(answer.request_id, None) is None:
             return
         received_s = call.receipts.pop(answer.request_id, self.clock.monotonic())
+        late = answer.request_id in call.late
+        call.late.discard(answer.request_id)
         row = Row(
             tenant=call.record.tenant,
             instance=call.record.instance,
@@ -750,7 +847,7 @@ class Runtime:
         def done(result: Committed | MamoriError) -> None:
             # A score that could not be stored is folded all the same: a restart would ask for it again.
             position = result.positions[0] if isinstance(result, Committed) else call.position
-            self._fold(call, row, position, received_s=received_s)
+            self._fold(call, row, position, received_s=received_s, late=late)
 
         self._writer.add(Entry(rows=[row], done=done))
 
@@ -779,6 +876,10 @@ class Runtime:
     def _status(self, call: LiveCall) -> Published:
         status = call.session.status()
         message = {"type": "call.status", **msgspec.to_builtins(status)}
+        # What the call itself has to say of a lost feed is no less grave, and its own.
+        own = status.monitoring["state"] in (MonitoringState.OK, MonitoringState.INCOMPLETE)
+        if fault := call.fault or (self._blind if own else ""):
+            message["monitoring"] = {"state": MonitoringState.DEGRADED.value, "reason": fault}
         if links := self.links.fill(status.call_id, status.agent_id):
             message["links"] = msgspec.to_builtins(links)
         if call.session.state.ended:
@@ -795,9 +896,17 @@ class Runtime:
             if owner == tenant and (message := self._status(call).message) is not None
         ]
 
+    def not_monitored(self) -> int:
+        """Live calls of which something was or is not heard or not scored."""
+        if self._blind:
+            return len(self.calls)
+        return sum(
+            bool(call.fault) or call.session.state.monitoring.state.value != "ok" for call in self.calls.values()
+        )
+
     def degraded(self, tenant: str) -> str:
         """Why a tenant's calls are not fully monitored, or empty."""
-        return self._degraded.get(tenant, "")
+        return self.trouble or self._degraded.get(tenant, "")
 
     def _degrade(self, tenant: str, reason: str) -> None:
         if self._degraded.get(tenant) != reason:
@@ -811,6 +920,23 @@ class Runtime:
             message = {"type": "monitoring.restored", "reason": reason}
             self.hub.publish(Published(tenant=tenant, queue="", topic="monitoring", message=message))
 
+    @property
+    def _blind(self) -> str:
+        """Why no call at all is watched now, or empty; what is shed is marked on its own call."""
+        return "" if self.trouble == SHEDDING else self.trouble
+
+    def _tell_trouble(self) -> None:
+        """The floor hears at once when calls are not watched, for whatever reason, and when they are again."""
+        before, self.trouble = self.trouble, self.watch.unwatched()
+        if before == self.trouble:
+            return
+        kind = "monitoring.degraded" if self.trouble else "monitoring.restored"
+        message = {"type": kind, "reason": self.trouble or before}
+        for tenant in self.hub.tenants():
+            self.hub.publish(Published(tenant=tenant, queue="", topic="monitoring", message=message))
+        for call in self.calls.values():
+            call.status_news = True
+
     # The clockwork.
 
     def _schedule(self, call: LiveCall) -> None:
@@ -821,18 +947,12 @@ class Runtime:
         self._timer_at[id(call)] = due
         heapq.heappush(self._timers, (due, next(self._order), call))
 
-    async def _tick(self) -> None:
-        while True:
-            due_s = self.clock.monotonic() + TICK_S
-            await asyncio.sleep(TICK_S)
-            now = self.clock.monotonic()
-            self.observe("loop_lag_s", max(0.0, now - due_s))
-            try:
-                self._fall_due(now)
-            except Exception as error:
-                _log.error("clockwork failed, it goes on", extra=fault(error))
-
-    def _fall_due(self, now: float) -> None:
+    async def _tick_once(self) -> None:
+        now = self.clock.monotonic()
+        lag_s = max(0.0, now - self._tick_due_s) if self._tick_due_s else 0.0
+        self._tick_due_s = 0.0
+        self.observe("loop_lag_s", lag_s)
+        self.watch.measure(lag_s)
         while self._timers and self._timers[0][0] <= now:
             due, _, call = heapq.heappop(self._timers)
             if self._timer_at.get(id(call)) == due:
@@ -847,6 +967,7 @@ class Runtime:
             self._durable = 0
         for key in list(self._gapped):
             self._check_gap(self.calls.get(key), key, now)
+        self._tick_due_s = self.clock.monotonic() + TICK_S
 
     def _fire(self, call: LiveCall, now: float) -> None:
         if self.calls.get(call.key) is not call or call.session.state.ended:
@@ -858,7 +979,16 @@ class Runtime:
             self._schedule(call)
             return
         call.timer_pending = True
-        self.add_input(call, TimerFired(offset_ms=due_ms))
+
+        def follow(result: Committed | MamoriError) -> None:
+            if isinstance(result, MamoriError):
+                self._loop.call_later(INSIST_S, self._fire_again, call)
+
+        self.add_input(call, TimerFired(offset_ms=due_ms), follow=follow)
+
+    def _fire_again(self, call: LiveCall) -> None:
+        call.timer_pending = False
+        self._fire(call, self.clock.monotonic())
 
     def _check_gap(self, call: LiveCall | None, key: tuple[str, str], now: float) -> None:
         if call is None:
@@ -883,17 +1013,14 @@ class Runtime:
             )
             call.owner.refused(error, expected=found.first)
 
-    async def _sweep(self) -> None:
-        while True:
-            await asyncio.sleep(SWEEP_S)
-            try:
-                await self._sweep_calls(list(self.calls.values()))
-                await self.supervision.sweep()
-                if self._degraded and not self._unsaved:
-                    self._restore_monitoring()
-                self._check_disk()
-            except Exception as error:
-                _log.error("sweep failed, it goes on", extra=fault(error))
+    async def _sweep_once(self) -> None:
+        self.watch.mend()
+        self._tell_trouble()
+        await self._sweep_calls(list(self.calls.values()))
+        await self.supervision.sweep()
+        if self._degraded and not self._unsaved and not self.log.failure:
+            self._restore_monitoring()
+        self._check_disk()
 
     async def _sweep_calls(self, calls: list[LiveCall]) -> None:
         """Looks after all calls, a few in each turn of the loop, so that events do not wait for it."""
@@ -913,8 +1040,8 @@ class Runtime:
     def _check_disk(self) -> None:
         """Below the limit new calls are refused: what room there is belongs to those that were accepted."""
         low = self.log.free_bytes() < self.limits.min_free_bytes
-        if low != self.disk_low:
-            self.disk_low = low
+        if low != self.watch.disk_low:
+            self.watch.disk_low = low
             _log.warning("disk space is low, new calls are refused" if low else "disk space is enough again")
 
     def _check_feed(self, call: LiveCall, now: float) -> None:
@@ -923,10 +1050,10 @@ class Runtime:
             return
         if call.lost_at_s is not None and now >= call.lost_at_s and call.owner is None:
             call.lost_at_s = None
-            self.add_input(call, FeedLost(reason="disconnected"))
+            self._insist(call, FeedLost(reason="disconnected"))
         if now - call.last_event_s >= self.limits.idle_end_s and not state.clock.on_hold:
             call.ending = True
-            self.add_input(call, CallEnded(offset_ms=state.clock.elapsed_ms, reason="idle"))
+            self._insist(call, CallEnded(offset_ms=state.clock.elapsed_ms, reason="idle"))
 
     # Recovery.
 
@@ -950,6 +1077,7 @@ class Runtime:
                 names = {"tenant": call.record.tenant, "instance": call.record.instance}
                 again = [Redaction(**names, segment_id=part.segment_id, text=part.text) for part in item.redacted]
                 self._writer.add(Entry(redactions=again))
+            call.late |= item.requests.keys()
             for request in item.requests.values():
                 self._score(call, request, now_s)
             self._finish_restore(call)

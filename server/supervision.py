@@ -115,10 +115,10 @@ class Supervision:
             return ActionAnswer(alert_id=action.alert_id, refusal=Refusal.CONFLICT, message="too many actions at once")
 
         def follow(result: Committed | MamoriError) -> None:
-            if isinstance(result, MamoriError):
-                answer.set_exception(result)
-            else:
+            if not isinstance(result, MamoriError):
                 waiting.append(answer)
+            elif not answer.done():  # Whoever asked may be gone.
+                answer.set_exception(result)
 
         self._host.add_input(call, action, follow=follow, audit=[self._entry(call.record.tenant, action)])
         return await answer
@@ -253,6 +253,8 @@ class Supervision:
         stored: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
 
         def done(result: Committed | MamoriError) -> None:
+            if stored.done():
+                return
             if isinstance(result, MamoriError):
                 stored.set_exception(result)
             else:

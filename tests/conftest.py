@@ -5,13 +5,30 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import tempfile
+from functools import cache
+from pathlib import Path
 
 import pytest
+
+from benchmarks.small_disk import NoDiskError, small_disk
+
+
+@cache
+def _may_mount() -> bool:
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            with small_disk(Path(folder) / "disk", 1):
+                return True
+        except NoDiskError:
+            return False
+
 
 _PRESENT = {
     "torch": lambda: importlib.util.find_spec("torch") is not None,
     "transformers": lambda: importlib.util.find_spec("transformers") is not None,
     "chromium": lambda: shutil.which("chromium") is not None,
+    "mount": _may_mount,
     "node": lambda: shutil.which("node") is not None,
 }
 

@@ -31,6 +31,7 @@ from server.delivery.post import Poster
 from server.delivery.retry import Attempt, Verdict, decide
 from server.delivery.secrets import Secrets
 from server.hub import Hub
+from server.keeper import Keeper
 from server.routing import RoutingTable
 from server.storage.port import Log, StreamEntry
 
@@ -75,6 +76,7 @@ class Delivery:
         utc_ms: UTC, milliseconds since 1970.
         keep_days: for which dead letters are kept.
         observe: hears of counts.
+        keeper: keeps the tasks going.
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class Delivery:
         budget: Budget,
         utc_ms: Callable[[], int],
         keep_days: int,
+        keeper: Keeper,
         observe: Callable[[str, float], None] = lambda _name, _value: None,
     ) -> None:
         self._log = log
@@ -102,10 +105,12 @@ class Delivery:
         self._utc_ms = utc_ms
         self._keep_days = keep_days
         self._observe = observe
+        self._keeper = keeper
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="mamori-delivery")
         self._woken: dict[str, asyncio.Event] = {}
         self._cursors: dict[str, int] = {}
-        self._tasks: list[asyncio.Task[None]] = []
+        self.unreached: dict[str, str] = {}
+        """Senders whose last attempt did not reach the receiver, with the reason."""
         self.failures: dict[str, str] = {}
         """What of ours fails now, by sender, as the error's class name."""
 
@@ -117,18 +122,16 @@ class Delivery:
             self._cursors[name] = state.cursor
             self._woken[name] = asyncio.Event()
         if self.senders:
-            loop = asyncio.get_running_loop()
-            self._tasks = [loop.create_task(self._plan_all())]
-            self._tasks += [loop.create_task(self._work(name, sender)) for name, sender in self.senders.items()]
+            self._keeper.keep("delivery", self._plan_all)
+        for name, sender in self.senders.items():
+            self._keeper.keep(f"delivery_{name}", partial(self._work, name, sender))
 
     async def stop(self) -> None:
         """Stops; what is on its way is sent again after the next start, under the same ids."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._keeper.stop()
         for sender in self.senders.values():
             await sender.poster.close()
-        self._threads.shutdown(wait=True, cancel_futures=True)
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     def wake(self, name: str) -> None:
         """Something may have fallen due for a sender."""
@@ -307,6 +310,10 @@ class Delivery:
         if decision.verdict in (Verdict.DEAD, Verdict.GONE):
             _log.warning("delivery: %s: message %s given up: %s", name, message.message_id, decision.reason)
         self._observe(f"delivery_{sender.config.kind.value}_{decision.verdict.value}", 1)
+        if decision.verdict is Verdict.SENT:
+            self.unreached.pop(name, None)
+        else:
+            self.unreached[name] = decision.reason
 
 
 async def _rung(bell: asyncio.Event) -> None:

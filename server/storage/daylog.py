@@ -103,7 +103,7 @@ class DayLog:
         return sorted(date.fromisoformat(path.stem.removeprefix("log-")) for path in self._folder.glob("log-*.sqlite"))
 
     def write(self, rows: Iterable[Row], *, now_ms: int) -> list[int]:
-        """Writes rows in one transaction that is durable when this returns.
+        """Writes rows in one transaction that is durable when this returns; without rows, a page that says what it said before.
 
         The day never goes back, even when the clock does: positions only rise.
 
@@ -124,6 +124,8 @@ class DayLog:
                 )
                 for row_id, row in enumerate(rows, top + 1)
             ]  # fmt: skip
+            if not prepared:
+                connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
             start = 0
             while start < len(prepared):
                 size = next(size for size in _ROWS_AT_ONCE if size <= len(prepared) - start)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import queue
 import shutil
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +18,8 @@ from concurrent.futures import Future
 from datetime import timedelta
 from pathlib import Path
 from typing import Final, TypeVar
+
+from sqlalchemy.exc import OperationalError as SQLAlchemyOperationalError
 
 from detector.alerts import Alert
 from detector.events import EarlierComplaint
@@ -32,10 +35,13 @@ MAX_QUEUED_BATCHES: Final = 20_000
 MAX_GROUP: Final = 1_000
 """Batches in one transaction: at about 1 ms for 50 rows, it bounds the wait of the last one."""
 RETRY_AFTER_MS: Final = 500
+CLOSE_S: Final = 3.0
+"""A writer that hangs for longer when the log is closed is left behind: what it did not write was never acknowledged."""
 SCRUB_EVERY_S: Final = 1.0
 """At most so often are the journals emptied of what was masked after the fact."""
 
 T = TypeVar("T")
+_Queued = tuple[Batch, "Future[Committed]"]
 
 _log = logging.getLogger("mamori.storage")
 
@@ -59,12 +65,14 @@ class EmbeddedLog:
         self._days = DayLog(data_dir / "log", vault)
         self._state = StateDatabase(open_engine(data_dir / "state.sqlite"), vault)
         self._now_ms = now_ms
-        self._queue: queue.Queue[tuple[Batch, Future[Committed]] | None] = queue.Queue(MAX_QUEUED_BATCHES)
-        self._failure = ""
+        self._queue: queue.Queue[_Queued | None] = queue.Queue(MAX_QUEUED_BATCHES)
+        self._failure = self._error = ""
+        self._writing_since: float | None = None
+        self.restarts = 0
         self._unscrubbed, self._scrub_due_s = False, 0.0
         self._closed = False
-        self._thread = threading.Thread(target=self._run, name="mamori-log", daemon=True)
-        self._thread.start()
+        self._starting = threading.Lock()
+        self._thread = self._start_writer()
 
     @property
     def state(self) -> StateDatabase:
@@ -86,9 +94,34 @@ class EmbeddedLog:
         """Batches that wait for the disk."""
         return self._queue.qsize()
 
+    @property
+    def waited_s(self) -> float:
+        """For how long the batch that is being written has waited for the disk, 0 while none is."""
+        since = self._writing_since
+        return 0.0 if since is None else max(0.0, time.monotonic() - since)
+
+    def revive(self) -> bool:
+        """Starts a writer in place of one that has died; whether it had. To be called now and then by whoever watches."""
+        with self._starting:
+            if self._closed or self._thread.is_alive():
+                return False
+            self.restarts += 1
+            self._writing_since = None
+            self._thread = self._start_writer()
+        return True
+
+    def _start_writer(self) -> threading.Thread:
+        thread = threading.Thread(target=self._run, name="mamori-log", daemon=True)
+        thread.start()
+        return thread
+
     def append(self, batch: Batch) -> Future[Committed]:
-        """Queues a batch; the future resolves when it is durable, or fails with `StorageError`."""
+        """Queues a batch; the future resolves when it is durable, or fails with `StorageError`.
+
+        It cannot be cancelled: who waited may go, what was queued is written.
+        """
         future: Future[Committed] = Future()
+        future.set_running_or_notify_cancel()
         try:
             self._queue.put_nowait((batch, future))
         except queue.Full:
@@ -173,11 +206,13 @@ class EmbeddedLog:
 
     def close(self) -> None:
         """Writes what is queued and closes the files; a second call does nothing."""
-        if self._closed:
-            return
-        self._closed = True
-        self._queue.put(None)
-        self._thread.join()
+        with self._starting:
+            if self._closed:
+                return
+            self._closed = True
+        if self._thread.is_alive():
+            self._queue.put(None)
+            self._thread.join(CLOSE_S)
         self._state.engine.dispose()
 
     def _run(self) -> None:
@@ -192,10 +227,21 @@ class EmbeddedLog:
             while len(group) < MAX_GROUP and not self._queue.empty():
                 group.append(self._queue.get_nowait())
             running = None not in group
-            self._commit([item for item in group if item is not None])
+            self._take([item for item in group if item is not None])
             if self._unscrubbed and time.monotonic() >= self._scrub_due_s:
                 self._scrub()
         self._days.close()
+
+    def _take(self, group: list[_Queued]) -> None:
+        """Commits a group and answers all of it, whatever happens: who was not answered would wait for ever."""
+        self._writing_since = time.monotonic()
+        try:
+            self._commit(group)
+        finally:
+            self._writing_since = None
+            lost = [future for _, future in group if not future.done()]
+            for future in lost:
+                future.set_exception(StorageError("the log's writer stopped before the write was done"))
 
     def _scrub(self) -> None:
         """Takes what was masked out of the journals as well; while a reader holds one it is tried again."""
@@ -205,8 +251,10 @@ class EmbeddedLog:
         except Exception as error:
             _log.warning("journal not emptied", extra={"error": type(error).__name__})
 
-    def _commit(self, group: list[tuple[Batch, Future[Committed]]]) -> None:
-        """Commits a group; if that fails, one by one, so that one bad batch fails its own caller only."""
+    def _commit(self, group: list[_Queued]) -> None:
+        """Commits a group; if a batch is bad, one by one, so that it fails its own caller only. Where the disk or the
+        database fails, all of the group do at once: each would wait as long for the same."""
+        self._error = ""
         written = self._each(group, self._write_rows)
         kept = [(batch, future, positions) for (batch, future), positions in zip(group, written, strict=True)]
         kept = [item for item in kept if item[2] is not None]
@@ -214,27 +262,27 @@ class EmbeddedLog:
         for (_, future, positions), cursors in zip(kept, followed, strict=True):
             if positions is not None and cursors is not None:
                 future.set_result(Committed(positions=positions, cursors=cursors))
+        self._failure = self._error
 
-    def _each(
-        self, group: list[tuple[Batch, Future[Committed]]], write: Callable[[list[Batch]], list[T]]
-    ) -> list[T | None]:
+    def _each(self, group: list[_Queued], write: Callable[[list[Batch]], list[T]]) -> list[T | None]:
         if not group:
             return []
         try:
             done: list[T | None] = list(write([batch for batch, _ in group]))
         except Exception as error:
-            self._failure = type(error).__name__
-            _log.error("log write failed", extra={"error": self._failure, "batches": len(group)})
-            if len(group) > 1:
+            self._error = type(error).__name__
+            _log.error("log write failed", extra={"error": self._error, "batches": len(group)})
+            if len(group) > 1 and not _of_the_machine(error):
                 return [result for item in group for result in self._each([item], write)]
-            group[0][1].set_exception(StorageError(f"the log did not take the write ({self._failure})"))
-            return [None]
-        self._failure = ""
+            for _, future in group:
+                future.set_exception(StorageError(f"the log did not take the write ({self._error})"))
+            return [None for _ in group]
         return done
 
     def _write_rows(self, batches: list[Batch]) -> list[tuple[int, ...]]:
         rows = [row for batch in batches for row in batch.rows]
-        positions = self._days.write(rows, now_ms=self._now_ms()) if rows else []
+        probing = any(batch.probe for batch in batches)
+        positions = self._days.write(rows, now_ms=self._now_ms()) if rows or probing else []
         return _split(positions, [len(batch.rows) for batch in batches])
 
     def _write_records(self, batches: list[Batch]) -> list[tuple[int | None, ...]]:
@@ -249,8 +297,14 @@ class EmbeddedLog:
             audit=[entry for batch in batches for entry in batch.audit],
             ledger=[entry for batch in batches for entry in batch.ledger],
             redactions=redactions,
+            probe=any(batch.probe for batch in batches),
         )
         return _split(cursors, [len(batch.alerts) for batch in batches])
+
+
+def _of_the_machine(error: Exception) -> bool:
+    """Whether it is the disk or the database that fails (full, locked, not readable), not what was to be written."""
+    return isinstance(error, OSError | sqlite3.OperationalError | SQLAlchemyOperationalError)
 
 
 def _split(items: Sequence[T], sizes: Sequence[int]) -> list[tuple[T, ...]]:

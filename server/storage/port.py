@@ -130,7 +130,10 @@ class Redaction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """One unit of durability, in the order: log rows, then the records that follow from them."""
+    """One unit of durability, in the order: log rows, then the records that follow from them.
+
+    A `probe` holds nothing: it shows whether both files take a write.
+    """
 
     rows: Sequence[Row] = ()
     alerts: Sequence[tuple[str, str, AlertEvent]] = ()
@@ -139,6 +142,7 @@ class Batch:
     audit: Sequence[AuditEntry] = ()
     ledger: Sequence[LedgerEntry] = ()
     redactions: Sequence[Redaction] = ()
+    probe: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,6 +184,21 @@ class Log(Protocol):
         Raises:
             OverloadedError: the write queue is full.
         """
+
+    @property
+    def failure(self) -> str:
+        """Why the last write failed, in a word; empty when it went well."""
+
+    @property
+    def depth(self) -> int:
+        """Batches that wait for the disk."""
+
+    @property
+    def waited_s(self) -> float:
+        """For how long the write under way has lasted, 0 while there is none."""
+
+    def revive(self) -> bool:
+        """Replaces a writer that has died; whether it had."""
 
     def read_call(self, tenant: str, instance: str, *, after: int = -1) -> Iterator[Stored]:
         """A call's rows after a position, in order."""

@@ -28,6 +28,7 @@ from server.storage.tables import ALERT_EVENTS, ALERTS, AUDIT, CALLS, SNAPSHOTS
 from server.storage.vault import PLAIN, Vault
 
 _CLOSED: Final = tuple(state.value for state in CLOSED)
+_PROBE: Final = "PRAGMA user_version=0"
 _ALERT_COLUMNS: Final = (ALERTS.c.tenant, ALERTS.c.alert_id, ALERTS.c.version, ALERTS.c.instance, ALERTS.c.body)
 
 
@@ -78,15 +79,18 @@ class StateDatabase:
         audit: Sequence[AuditEntry],
         ledger: Sequence[LedgerEntry] = (),
         redactions: Sequence[Redaction] = (),
+        probe: bool = False,
     ) -> list[int | None]:
-        """Writes records in one transaction.
+        """Writes records in one transaction; a probe writes a page that says what it said before.
 
         Returns:
             For each alert event its cursor, or None where that version of the alert is known already.
         """
-        if not (alerts or calls or snapshots or audit or ledger or redactions):
+        if not (alerts or calls or snapshots or audit or ledger or redactions or probe):
             return []
         with self.engine.begin() as connection:
+            if probe:
+                connection.exec_driver_sql(_PROBE)
             if calls:
                 self._put(connection, CALLS, [_fields(item) for item in calls])
             if snapshots:

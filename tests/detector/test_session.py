@@ -128,9 +128,11 @@ class TestOrder:
         call.say("C", "なにか言った")
         call.say("C", "バカ", gap=5)
         call.give(Unscored(request_id=call.requests[0].request_id, reason=UnscoredReason.EXPIRED))
+        assert call.session.status().monitoring == {"state": "degraded", "reason": "unscored_expired"}
         call.score(call.requests[1])
         assert call.level("abuse") == "warning"
-        assert call.session.status().monitoring == {"state": "degraded", "reason": "unscored_expired"}
+        # Watched again, though something is missing.
+        assert call.session.status().monitoring == {"state": "incomplete", "reason": "unscored_expired"}
 
     def test_the_help_button_waits_for_nothing(self):
         call = Call(hold_scores=True)
@@ -377,3 +379,22 @@ def test_the_same_sentence_on_both_channels_is_heard_once():
     call.say("A", "本日はお電話ありがとうございます", seconds=2)
     call.say("C", "本日はお電話ありがとうございます", start_ms=2100, end_ms=4100)
     assert len(call.session.state.transcript.finals) == 1
+
+
+def test_what_is_graver_is_scored_first():
+    call = Call(hold_scores=True, gate=lambda text, _language: "殺す" in text)
+    call.say("A", "そのようなお言葉はお控えください")
+    call.say("C", "荷物がまだ届きません", gap=5)
+    call.give(
+        Segment(segment_id="p", speaker=Speaker.CUSTOMER, text="殺す", start_ms=20_000, end_ms=21_000, is_final=False)
+    )
+    call.say("C", "殺すぞ", gap=20)
+    by_text = {request.text: request.urgency for request in call.requests}
+    assert by_text["殺すぞ"] > by_text["殺す"] > by_text["荷物がまだ届きません"]
+    assert by_text["荷物がまだ届きません"] > by_text["そのようなお言葉はお控えください"]
+    call.say("C", "バカ", gap=5)
+    for request in call.requests:
+        call.score(request)
+    call.say("C", "それで荷物はどこですか", gap=5)
+    assert call.level("abuse") != "none"
+    assert by_text["殺す"] > call.requests[-1].urgency > by_text["荷物がまだ届きません"]

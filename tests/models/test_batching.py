@@ -6,9 +6,18 @@ from detector.scoring import ScoreRequest
 from models.batching import Pending, PendingQueue, plan_batch
 
 
-def pending(order: int, urgency: int = 0, length: int = 16) -> Pending:
+def pending(
+    order: int, urgency: int = 0, length: int = 16, submitted_at: float = 0.0, wait_s: float | None = None
+) -> Pending:
     request = ScoreRequest(request_id=str(order), text="x", language="en", urgency=urgency)
-    return Pending(request=request, future=Future(), deadline=None, submitted_at=0.0, order=order, padded_length=length)
+    return Pending(
+        request=request,
+        future=Future(),
+        deadline=None if wait_s is None else submitted_at + wait_s,
+        submitted_at=submitted_at,
+        order=order,
+        padded_length=length,
+    )
 
 
 def orders(items: list[Pending]) -> list[int]:
@@ -62,3 +71,31 @@ def test_a_batch_is_bounded_in_items_and_tokens_but_never_empty() -> None:
 def test_a_queue_holds_at_least_one() -> None:
     with pytest.raises(ValueError, match="limit"):
         PendingQueue(0)
+
+
+def test_the_less_urgent_are_shed_sooner_and_who_has_no_deadline_never() -> None:
+    queue = PendingQueue(10)
+    for order, (urgency, wait_s) in enumerate([(0, 2.0), (3, 2.0), (9, 2.0), (0, None)]):
+        queue.push(pending(order, urgency, wait_s=wait_s))
+    shed_at = {now: orders(queue.shed(now)) for now in (0.59, 0.61, 0.95, 0.97, 1.67, 1.69, 100.0)}
+    assert shed_at == {0.59: [], 0.61: [0], 0.95: [], 0.97: [1], 1.67: [], 1.69: [2], 100.0: []}
+    assert len(queue) == 1
+
+
+def test_a_class_that_fell_behind_is_read_newest_first() -> None:
+    queue = PendingQueue(10)
+    for order in range(4):
+        queue.push(pending(order, submitted_at=order * 0.1, wait_s=2.0))
+    assert orders(queue.take(2, now=0.2)) == [0, 1]
+    assert orders(queue.take(2, now=0.6)) == [3, 2]
+
+
+def test_what_was_read_newest_first_goes_back_behind_the_old_and_before_the_newer() -> None:
+    queue = PendingQueue(10)
+    for order in range(4):
+        queue.push(pending(order, wait_s=2.0))
+    taken = queue.take(2, now=0.5)
+    queue.push(pending(4, submitted_at=0.5, wait_s=2.0))
+    queue.put_back(taken)
+    assert orders(queue.take(now=0.0)) == [0, 1, 2, 3, 4]
+    assert queue.oldest() is None

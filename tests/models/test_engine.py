@@ -200,3 +200,47 @@ def test_a_repeat_in_another_context_is_known_where_the_context_is_not_read() ->
         assert answer.request_id == str(number)
     engine.close()
     assert scorer.batches == [["0"], ["2"], ["3"]]
+
+
+def test_behind_the_least_urgent_is_shed_and_the_urgent_scored(scorer: FakeScorer) -> None:
+    clock = Clock()
+    scorer.gate.clear()
+    engine = Engine(scorer, clock=clock)
+    engine.submit(request(0))
+    assert scorer.entered.wait(10)
+    low = engine.submit(request(1, urgency=0), deadline=2.0)
+    high = engine.submit(request(2, urgency=9), deadline=2.0)
+    clock.now = 1.0
+    assert engine.health.waited_s == 1.0
+    scorer.gate.set()
+    assert low.result(10) == Unscored(request_id="1", reason=UnscoredReason.SHED)
+    assert isinstance(high.result(10), ScoreResult)
+    engine.close()
+
+
+def test_a_model_that_fails_is_seen_until_it_answers_again(scorer: FakeScorer) -> None:
+    engine = Engine(scorer)
+    engine.submit(request(0, "boom")).result(10)
+    assert engine.health.failing
+    engine.submit(request(1)).result(10)
+    engine.close()
+    assert not engine.health.failing
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_worker_that_died_is_replaced(scorer: FakeScorer, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Engine(scorer)
+
+    def die(*_args: object, **_kwargs: object) -> None:
+        raise SystemExit
+
+    with monkeypatch.context() as patched:
+        patched.setattr(engine._queue, "take", die)
+        waiting = engine.submit(request(0))
+        while engine.health.alive:
+            engine._threads[0].join(0.1)
+    assert engine.revive() == 1
+    assert isinstance(waiting.result(10), ScoreResult)
+    assert (engine.health.alive, engine.health.restarts, engine.revive()) == (True, 1, 0)
+    engine.close()
+    assert engine.revive() == 0

@@ -77,3 +77,29 @@ async def test_sigterm_drains_within_ten_seconds_and_the_call_goes_on_after(tmp_
     record = StateDatabase(open_engine(tmp_path / "state.sqlite")).find_call("default", "c-1")
     rows = [item.row.seq for item in DayLog(tmp_path / "log").read("default", record.instance)]
     assert [seq for seq in rows if seq is not None] == list(range(21))
+
+
+async def test_an_alert_that_could_not_be_stored_is_told_before_what_follows_from_it(tmp_path, monkeypatch):
+    write, failures = StateDatabase.write, [OSError(), OSError(), OSError()]
+
+    def failing(self, *, alerts, **records):
+        if alerts and failures:
+            raise failures.pop()
+        return write(self, alerts=alerts, **records)
+
+    monkeypatch.setattr(StateDatabase, "write", failing)
+    async with serving(tmp_path) as running, platform(running) as peer, supervisor(running) as watcher:
+        await peer.send(started(), said(1, "バカ"))
+        while failures:
+            await asyncio.sleep(0.01)
+        # The next attempt comes after most of a second; what is said meanwhile could be stored at once.
+        await peer.send(said(2, "死ね"), ended(3))
+        assert (await watcher.until("monitoring.degraded"))["reason"] == "storage"
+        told = [await watcher.until(kind) for kind in ("alert.raised", "alert.updated")]
+        assert [(item["alert"]["kind"], item["alert"]["version"]) for item in told] == [("abuse", 1), ("abuse", 2)]
+        assert told[0]["cursor"] < told[1]["cursor"]
+        # The call's end waits for its alerts: a restart makes what is missing of open calls alone.
+        while running.app.runtime.calls:
+            await asyncio.sleep(0.01)
+    record = StateDatabase(open_engine(tmp_path / "state.sqlite")).find_call("default", "c-1")
+    assert record.end_reason == "ended"

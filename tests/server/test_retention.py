@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from detector.events import Segment
 from server.cli import main
 from server.delivery.outbox import Message, MessageState, Outbox
+from server.keeper import Keeper
 from server.retention import Retention
 from server.storage.embedded import EmbeddedLog
 from server.storage.tables import CALLS
@@ -145,7 +146,8 @@ class Counting:
 async def test_a_clock_that_jumps_ahead_deletes_nothing(monkeypatch):
     monkeypatch.setattr("server.retention.EVERY_S", 0.001)
     clock, log = Clock(), Counting()
-    retention = Retention(log, clock, keep_days=1, keep_record_days=1)
+    keeper = Keeper(clock.monotonic)
+    retention = Retention(log, clock, keep_days=1, keep_record_days=1, keeper=keeper)
     retention.start()
     while log.purges < 2:
         await asyncio.sleep(0.001)
@@ -159,7 +161,7 @@ async def test_a_clock_that_jumps_ahead_deletes_nothing(monkeypatch):
     clock.now += 400 * 86_400
     while log.purges == before:
         await asyncio.sleep(0.001)
-    await retention.stop()
+    await keeper.stop()
 
 
 async def test_no_file_of_a_server_is_open_to_others(tmp_path):
