@@ -51,10 +51,10 @@ def _levels() -> Mapping[str, Level]:
 class AbuseRules:
     """Levels of abusive utterances; the fields are those of `[abuse]` in `rules.toml`."""
 
-    clear_score: float = 0.85
+    clear_score: float = 0.88
     grave_margin: float = 0.10
     hysteresis: float = 0.08
-    unclear_score: float = 0.40
+    unclear_score: float = 0.50
     unclear_count: int = 2
     unclear_window_s: float = 900
     unclear_half_life_s: float = 300
