@@ -8,7 +8,7 @@ ifeq ($(MAMORI_REQUIRE),all)
 EXTRAS := dev,torch
 endif
 
-.PHONY: demo test test-all lint clean
+.PHONY: demo test explore lint clean
 
 $(VENV)/base: pyproject.toml constraints.txt
 	@echo "[1/2] making $(VENV)"
@@ -34,6 +34,11 @@ lint: $(VENV)/dev-$(EXTRAS)
 
 test: lint
 	@$(BIN)/python -m pytest
+
+# Hypothesis and schemathesis with ever new examples, many times as many; a failure prints how to repeat it.
+explore: $(VENV)/dev-$(EXTRAS)
+	@MAMORI_LONG=1 $(BIN)/python -m pytest tests/detector/test_properties.py tests/detector/adapters/test_conformance.py \
+	  tests/server/test_decoding.py tests/server/test_faulty_network.py tests/server/test_protocol_machine.py tests/server/test_schema.py
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis data out

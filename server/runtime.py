@@ -119,6 +119,8 @@ class _Early:
     tombstone: codec.Tombstone | None
     feed: Feed
     received_s: float
+    counted: bool = True
+    """Whether it counts against the window of its connection; what waits for an earlier event does not."""
 
 
 class Runtime:
@@ -250,6 +252,8 @@ class Runtime:
             EventError: `overloaded`, `call_ended`, or `gap` with the expected number in its message.
         """
         call = self._call_for(feed, event)
+        if call is None:
+            return False
         call.owner = feed
         return self._place(call, event.seq, _Early(event, None, feed, self.clock.monotonic()))
 
@@ -263,6 +267,8 @@ class Runtime:
                 call = self._call_for(feed, CallEvent(call_id=error.call_id, body=CallStarted(), seq=error.seq))
             except EventError:
                 return False
+        if call is None:
+            return False
         early = _Early(None, codec.Tombstone(code=error.code), feed, self.clock.monotonic())
         try:
             return self._place(call, error.seq, early)
@@ -297,8 +303,12 @@ class Runtime:
                 call.owner, call.lost_at_s = None, now + self.limits.lost_after_s
             for seq in [seq for seq, item in call.waiting.items() if item.feed is feed]:
                 del call.waiting[seq]
+            if not call.waiting:
+                # Who comes back has the whole time again to fill the gap.
+                call.gap_since = None
 
-    def _call_for(self, feed: Feed, event: CallEvent) -> LiveCall:
+    def _call_for(self, feed: Feed, event: CallEvent) -> LiveCall | None:
+        """The call of an event; None when it has ended and the event was acknowledged again."""
         key = (feed.tenant, event.call_id)
         call = self.calls.get(key)
         fresh = isinstance(event.body, CallStarted) and event.seq in (0, None)
@@ -321,6 +331,7 @@ class Runtime:
         if record.ended_ms is not None and record.end_reason != "idle":
             if event.seq is not None and event.seq < record.next_seq and not fresh:
                 feed.acked(event.call_id, record.next_seq - 1)
+                return None
             if not fresh:
                 raise self._ended(event)
             return self._open(key, event)
@@ -396,7 +407,7 @@ class Runtime:
                 )
             self._give_up(call, number - 1)
         elif placing is intake.Placing.EARLY:
-            intake.wait(call, number, early, early.received_s)
+            intake.wait(call, number, replace(early, counted=False), early.received_s)
             self._gapped.add(call.key)
             return False
         self._take(call, number, early)
@@ -434,16 +445,22 @@ class Runtime:
         first = [self._own_row(call, opening)] if opening is not None else []
 
         def done(result: Committed | MamoriError) -> None:
-            early.feed.settled()
+            if early.counted:
+                early.feed.settled()
             if isinstance(result, MamoriError) or seq != call.durable_seq + 1:
                 call.opening = opening or call.opening
                 self._void(call, seq, early.feed)
                 return
             call.durable_seq = seq
-            early.feed.acked(call.record.call_id, seq)
+            for feed in self._listening(call, early.feed):
+                feed.acked(call.record.call_id, seq)
             self._durable += 1
             for item, position in zip((*first, row), result.positions, strict=True):
                 self._fold(call, item, position, received_s=early.received_s)
+            if call.next_seq <= seq:
+                # An event behind it was void after it had come again.
+                call.next_seq = seq + 1
+                self._take_due(call)
 
         self._writer.add(Entry(rows=[*first, row], calls=[call.record] if first else (), done=done))
         for item in masked:
@@ -467,7 +484,12 @@ class Runtime:
         call.next_seq = min(call.next_seq, call.durable_seq + 1)
         call.ending = call.session.state.ended
         error = EventError("overloaded", "not stored, send it again", call_id=call.record.call_id, seq=seq, retry=True)
-        feed.refused(error, retry_after_ms=RETRY_AFTER_MS)
+        for listening in self._listening(call, feed):
+            listening.refused(error, retry_after_ms=RETRY_AFTER_MS)
+
+    def _listening(self, call: LiveCall, sender: Feed) -> tuple[Feed, ...]:
+        """Who is told of an event: its sender, and who feeds the call by now and may have sent it again."""
+        return (sender,) if call.owner is None or call.owner is sender else (sender, call.owner)
 
     def _give_up(self, call: LiveCall, last: int) -> None:
         """The call goes on without the events up to `last`."""

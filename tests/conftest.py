@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks.small_disk import NoDiskError, small_disk
+from tests.exploring import load_profile
+
+load_profile()
 
 
 @cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import msgspec
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from detector.alerts import CLOSED, AlertChange, AlertEvent
@@ -20,6 +20,7 @@ from server.livecall import LiveCall
 from server.storage.port import CallRecord
 from tests.detector.calls import PLAYBOOK, RULES
 from tests.detector.scripted import answer
+from tests.exploring import tries
 
 TEXTS = (
     "バカ",
@@ -94,7 +95,7 @@ def fold(
     return call, events
 
 
-@settings(max_examples=120, deadline=None)
+@tries(120)
 @given(steps, st.lists(st.integers(0, 5), max_size=6))
 def test_late_scores_change_nothing_in_the_end(plan, delays):
     without_help = [step for step in plan if step[0] != "help"]
@@ -104,7 +105,7 @@ def test_late_scores_change_nothing_in_the_end(plan, delays):
     assert prompt.state == late.state
 
 
-@settings(max_examples=80, deadline=None)
+@tries(80)
 @given(steps)
 def test_duplicates_change_nothing(plan):
     items = inputs(plan)
@@ -115,7 +116,7 @@ def test_duplicates_change_nothing(plan):
     assert first == second
 
 
-@settings(max_examples=80, deadline=None)
+@tries(80)
 @given(steps)
 def test_never_two_open_alerts_of_a_kind_and_versions_only_rise(plan):
     _, events = fold(inputs(plan), [])
@@ -134,7 +135,7 @@ def test_never_two_open_alerts_of_a_kind_and_versions_only_rise(plan):
             open_by_kind[alert.kind.value] = (alert.alert_id, alert.version)
 
 
-@settings(max_examples=80, deadline=None)
+@tries(80)
 @given(steps, st.data())
 def test_a_restart_from_a_snapshot_goes_on_as_if_nothing_had_happened(plan, data):
     items = inputs(plan)
@@ -158,7 +159,7 @@ def levels(call: CallSession) -> dict[str, str]:
     return {kind.value: alert.level.value for kind, alert in call.state.book.current.items()}
 
 
-@settings(max_examples=80, deadline=None)
+@tries(80)
 @given(steps, st.data())
 def test_a_customers_sentence_cut_anywhere_leads_to_the_same_alerts(plan, data):
     # No two lines are the same words, or the second would be taken for an echo of the first, and half of it would not;
@@ -185,7 +186,7 @@ def test_a_customers_sentence_cut_anywhere_leads_to_the_same_alerts(plan, data):
     assert levels(before) == levels(after)
 
 
-@settings(max_examples=80, deadline=None)
+@tries(80)
 @given(steps, st.data())
 def test_events_shuffled_within_the_reorder_window_lead_to_the_same_state(plan, data):
     items = list(enumerate(inputs(plan)))
@@ -211,7 +212,7 @@ def test_events_shuffled_within_the_reorder_window_lead_to_the_same_state(plan, 
     assert first == second
 
 
-@settings(max_examples=60, deadline=None)
+@tries(60)
 @given(steps, st.data())
 def test_partials_in_between_change_nothing_in_the_end(plan, data):
     plain = inputs(plan)
@@ -229,7 +230,7 @@ def test_partials_in_between_change_nothing_in_the_end(plan, data):
     assert before.state.clock == after.state.clock
 
 
-@settings(max_examples=60, deadline=None)
+@tries(60)
 @given(st.lists(steps, min_size=2, max_size=3), st.data())
 def test_calls_that_interleave_do_not_touch_each_other(plans, data):
     queues = [inputs(plan) for plan in plans]

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from detector.labels import CUES, UTTERANCE_LABELS, Speaker
@@ -13,6 +13,7 @@ from models.errors import ModelFilesError
 from models.onnx_scorer import OnnxScorer
 from models.scorer import load_scorer
 from models.tokenisation import InputTokeniser
+from tests.exploring import tries
 
 pytestmark = pytest.mark.needs("torch")
 
@@ -33,7 +34,7 @@ def embedding(result: ScoreResult) -> np.ndarray:
     return np.frombuffer(result.embedding, "<f2").astype(np.float32)
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@tries(40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(texts=st.lists(_TEXT, min_size=1, max_size=12), context=_TEXT)
 def test_a_score_is_bit_identical_alone_and_in_any_batch(scorer: OnnxScorer, texts: list[str], context: str) -> None:
     requests = [request(text, *([context] if place % 2 else [])) for place, text in enumerate(texts)]

@@ -7,7 +7,7 @@ import tomllib
 from urllib.parse import parse_qsl, urlencode
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from detector.adapters.errors import AdapterError
@@ -18,6 +18,7 @@ from detector.adapters.registry import BUNDLED
 from detector.adapters.source import MAX_CALLS, MAX_KINDS, MAX_REPORTS, ReportKind, Source
 from detector.events import CallEnded, CallStarted, Segment
 from tests.detector.adapters.telling import ALL, HOUSE, adapt, alerts, call, gist, told
+from tests.exploring import tries
 
 FORMATS = pytest.mark.parametrize("form", list(ALL.values()), ids=list(ALL))
 WITH_PARTIALS = [name for name in ALL if name not in ("salesforce_voice", "vcon")]
@@ -191,7 +192,7 @@ def _stream(draw, form):
 
 @FORMATS
 def test_fuzz_only_typed_errors_and_only_valid_events(form):
-    @settings(max_examples=150, deadline=None)
+    @tries(150)
     @given(_stream(form))
     def run(messages):
         source = Source()
@@ -228,7 +229,7 @@ def _toml(value) -> str:
     return json.dumps(value) if value is not None else '""'
 
 
-@settings(max_examples=300, deadline=None)
+@tries(300)
 @given(st.data())
 def test_fuzz_a_wrong_mapping_is_an_error_with_its_place_and_any_other_reads_messages(data):
     table = _mutated(data.draw, _TOML)
