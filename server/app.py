@@ -51,6 +51,7 @@ from server.keeper import Keeper
 from server.keys import house_key
 from server.links import LinkTemplates
 from server.metrics import Metrics
+from server.openapi import DocumentedApi
 from server.redaction import compile_patterns
 from server.retention import Retention
 from server.routing import warn_unrouted
@@ -361,7 +362,7 @@ def create_app(settings: Settings, *, scorer: Scorer | None = None, log: Embedde
         engine.close()
         log.close()
 
-    app = FastAPI(title="Mamori", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = DocumentedApi(title="Mamori", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
     vendors = Vendors(runtime, gate, load_formats(settings.mappings), caller_key=key, observe=metrics.observe_format)
     posts = VendorPosts(
         vendors,

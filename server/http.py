@@ -152,7 +152,8 @@ class Api:
         self._posts.mount(router)
         app.include_router(router)
         app.get("/healthz")(self._healthz())
-        app.get("/readyz")(self._readyz())
+        unready = {"description": "Not all is well; `checks` says what.", "content": {"application/json": {}}}
+        app.get("/readyz", responses={503: unready})(self._readyz())
         app.get("/metrics", include_in_schema=False)(self._metrics_text())
         app.add_exception_handler(RequestError, _refused)
         app.add_exception_handler(MamoriError, _unavailable)

@@ -78,9 +78,13 @@ class IncidentsApi:
     def mount(self, app: FastAPI) -> None:
         """Adds the routes."""
         router = APIRouter(prefix="/v1", tags=["incidents"])
-        router.get("/calls/{call_id}/incident", response_model=None)(self._incident())
+        forms: dict[str, Any] = {"text/html": {}, VCON_TYPE: {}}
+        router.get("/calls/{call_id}/incident", response_model=None, responses={200: {"content": forms}})(
+            self._incident()
+        )
         router.post("/incidents/verify")(self._verify())
-        router.get("/reports/feedback", response_model=None)(self._feedback())
+        lines: dict[str, Any] = {"application/x-ndjson": {}}
+        router.get("/reports/feedback", response_model=None, responses={200: {"content": lines}})(self._feedback())
         app.include_router(router)
 
     def _incident(self) -> Any:

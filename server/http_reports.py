@@ -62,7 +62,9 @@ class ReportsApi:
     def mount(self, app: FastAPI) -> None:
         """Adds the routes."""
         router = APIRouter(prefix="/v1/reports", tags=["reports"])
-        router.get("/prevalence", response_model=None)(self._prevalence())
+        router.get("/prevalence", response_model=None, responses={200: {"content": {"text/csv": {}}}})(
+            self._prevalence()
+        )
         router.get("/exposure")(self._exposure())
         app.include_router(router)
 
