@@ -182,20 +182,31 @@ def _numbers_in(run: list[Token], region: str) -> list[tuple[int, int, str]]:
         else:
             groups.append([token])
     found: list[tuple[int, int, str]] = []
+    # A recogniser that is stuck says the same digits a thousand times: each group of them is judged once.
+    known: dict[str, str | None] = {}
     first = 0
     while first < len(groups):
         for last in range(min(len(groups), first + MAX_DIGITS), first, -1):
             part = [token for group in groups[first:last] for token in group]
             digits = "".join(token.digits for token in part)
-            kind = _kind(digits, region) if MIN_DIGITS <= len(digits) <= MAX_DIGITS else None
-            # A part of a longer run is a phone number only in the form that people dial at home.
-            if kind is not None and (kind != PHONE or (len(digits) >= 10 and (region == "US" or digits[0] == "0"))):
+            if digits not in known:
+                known[digits] = _part_kind(digits, region) if MIN_DIGITS <= len(digits) <= MAX_DIGITS else None
+            kind = known[digits]
+            if kind is not None:
                 found.append((part[0].start, part[-1].end, kind))
                 first = last
                 break
         else:
             first += 1
     return found
+
+
+def _part_kind(digits: str, region: str) -> str | None:
+    """A part of a longer run is a phone number only in the form that people dial at home."""
+    dialled = len(digits) >= 10 and (region == "US" or digits[0] == "0")
+    if dialled:
+        return _kind(digits, region)
+    return CARD if is_card(digits) else MY_NUMBER if is_my_number(digits) else None
 
 
 def _kind(digits: str, region: str) -> str | None:
