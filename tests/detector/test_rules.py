@@ -53,12 +53,28 @@ def test_levels_can_be_changed():
         ("[queues]\na = 3", 2, "queues.a"),
         ("abuse = 3", 1, "abuse"),
         ('[partials]\nlabels = ["fun"]', 2, "partials.labels"),
+        ("queues = 3", 1, "queues"),
+        ("[abuse]\nlevels = 3", 2, "abuse.levels"),
+        ("combine = 3", 1, "combine"),
+        ('[[combine]]\nwhen = { abuse = "notice" }\nraises = "abuse"', 1, "combine"),
+        ('[[combine]]\nwhen = { abuse = "notice" }\nraises = "distress"\nto = "warning"', 1, "combine"),
+        ('[[combine]]\nwhen = { abuse = "notice" }\nraises = "abuse"\nto = "loud"', 1, "combine"),
+        ("[repetition]\nnotice = 1", 2, "repetition.notice"),
+        ("[repetition]\nsimilarity = 0.5\nsimilarity_said_again = 0.9", 3, "repetition.similarity_said_again"),
+        ("[abuse]\nunclear_count = 0\nunclear_weight = 0", 2, "abuse.unclear_count"),
+        ("[abuse]\nunclear_weight = 99", 2, "abuse.unclear_weight"),
     ],
 )
 def test_a_mistake_is_named_with_its_line(text, line, key):
     with pytest.raises(RulesError) as error:
         parse_rules(text)
     assert (error.value.line, error.value.key) == (line, key)
+
+
+def test_a_file_that_is_too_long_is_not_read():
+    rules, mistakes = check_rules("#" * 1_000_001)
+    assert rules.abuse == default_rules().abuse
+    assert "characters" in str(mistakes[0])
 
 
 def test_every_mistake_is_found_at_once_and_what_is_right_counts():
@@ -135,6 +151,22 @@ def test_every_mistake_in_a_playbook_is_named_with_its_line():
         (len(lines) - 4, "guidelines"),
         (len(lines) - 2, "operator.shout"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "keys"),
+    [
+        ("[law", {""}),
+        ("version = 'x'\nlaw = 3", {"law"}),
+        ("version = 'x'\n[law]\nthreat = ['x', 3]", {"law.threat"}),
+        ("version = 'x'\n[situation.weather]\nnotice = 3", {"situation.weather"}),
+        ("version = 'x'\n[situation.threat.loud]\nja = 'x'\nen = 'x'", {"situation.threat.loud"}),
+        ("version = 'x'\nsituation = 3", {"situation"}),
+    ],
+)
+def test_what_is_wrong_with_a_playbook_is_said(text, keys):
+    _, mistakes = check_playbook(text)
+    assert keys <= {item.key for item in mistakes}
 
 
 def test_the_schema_takes_what_the_reader_takes():
