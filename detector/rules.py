@@ -51,7 +51,7 @@ def _levels() -> Mapping[str, Level]:
 class AbuseRules:
     """Levels of abusive utterances; the fields are those of `[abuse]` in `rules.toml`."""
 
-    clear_score: float = 0.88
+    clear_score: float = 0.85
     grave_margin: float = 0.10
     hysteresis: float = 0.08
     unclear_score: float = 0.50

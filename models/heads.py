@@ -78,6 +78,8 @@ def decode_spans(
         if not len(column):
             continue
         wanted = column >= min(threshold, float(column.max()))
+        # One piece of a word that falls short between two that do not is part of what is shown.
+        wanted[1:-1] |= wanted[:-2] & wanted[2:]
         start: int | None = None
         for place in range(len(column) + 1):
             if place < len(column) and wanted[place]:

@@ -12,7 +12,7 @@ export class Attention {
     this.sound = kept("mamori.sound", "on") === "on";
     this.push = kept("mamori.push", "off") === "on" && granted();
     this.context = null;
-    this.last = 0;
+    this.last = -GAP_MS;
     // Browsers play nothing before somebody touched the page.
     for (const kind of ["pointerdown", "keydown"]) addEventListener(kind, () => this.wake());
   }

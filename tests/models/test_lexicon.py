@@ -1,6 +1,7 @@
 import pytest
 
 from detector.labels import HARASSMENT_LABELS, Speaker
+from detector.rules import default_rules
 from detector.scoring import ScoreRequest
 from models.errors import LexiconError
 from models.lexicon import load_lexicon
@@ -100,3 +101,9 @@ def test_hints_are_the_gravest_alone() -> None:
 
 def test_every_bundled_entry_says_why() -> None:
     assert load_lexicon() is not None
+
+
+def test_a_plain_insult_is_a_clear_case_by_the_bundled_rules_without_a_classifier() -> None:
+    """In degraded mode the lexicon is all there is: its surest words must reach a warning on their own."""
+    (result,) = LexiconScorer().score([ScoreRequest(request_id="1", text="お前は無能だ", language="ja")])
+    assert max(result.scores.values()) >= default_rules().abuse.clear_score

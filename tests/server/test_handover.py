@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from detector.scoring import ScoreResult, Unscored, UnscoredReason
+from server.clock import SystemClock
 from server.runtime import Runtime
 
 
@@ -34,7 +35,8 @@ class Taking(Runtime):
 
     def __init__(self) -> None:
         super().__init__(
-            **dict.fromkeys(("log", "engine", "hub", "playbook", "clock", "limits")),  # type: ignore[arg-type]
+            **dict.fromkeys(("log", "engine", "hub", "playbook", "limits")),  # type: ignore[arg-type]
+            clock=SystemClock(),
             rulebook=type("Rules", (), {"current": None})(),
         )
         self.loop = Loop()
