@@ -172,13 +172,14 @@ class Repetition:
         )
         if not answers:
             return
+        unanswered = any(not claim.answered for claim in self.claims)
         for claim in self.claims:
             claim.answered = True
         words = _bounded(content_words(text, language))
         self.restated = max((len(words & earlier) for earlier in self.answers), default=0)
         self.answers = [*self.answers, words][-MAX_ANSWERS:]
         self.refusals += refuses(text, language)
-        if not self.answered:
+        if unanswered or not self.answered:  # a greeting before the first complaint is no answer to it
             self.answered = True
             self.answer, self.answer_segment_id = text[:MAX_ANSWER_CHARS], segment_id
 

@@ -88,8 +88,10 @@ def read_rules(path: Path | None) -> Rules:
         return default_rules()
     try:
         return parse_rules(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise SetupError(f"{path}: {error}") from None
+    except OSError as error:
+        raise SetupError(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise SetupError(f"{path}: not UTF-8") from None
     except RulesError as error:
         raise SetupError(f"{path}: {error}") from None
 
@@ -104,7 +106,11 @@ def read_playbook(path: Path | None) -> Playbook:
         return default_playbook()
     try:
         return parse_playbook(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, PlaybookError) as error:
+    except OSError as error:
+        raise SetupError(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise SetupError(f"{path}: not UTF-8") from None
+    except PlaybookError as error:
         raise SetupError(f"{path}: {error}") from None
 
 

@@ -22,6 +22,7 @@ import uvicorn
 from detector.adapters.mapping import MappingError, parse_mapping
 from detector.playbook import check_playbook
 from detector.rules import Rules, check_rules
+from models.errors import ModelFilesError
 from server.cli_access import token, user
 from server.cli_caller import caller
 from server.cli_db import db
@@ -34,6 +35,7 @@ from server.errors import SetupError
 from server.handles import raise_file_limit
 from server.heap import Heap
 from server.installation import read_installation
+from server.link import RefusedError, UnreachableError
 from server.logs import set_up
 from server.settings import Settings, check_exposure, load_settings
 
@@ -54,6 +56,13 @@ _HOME = {"evaluate": "server.evaluation"}
 
 class _Commands(click.Group):
     """Adds the training commands without importing what they need until one is asked for."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """What is wrong with files, arguments or an address is told in a line, whichever command meets it."""
+        try:
+            return super().invoke(ctx)
+        except (SetupError, ModelFilesError, RefusedError, UnreachableError) as error:
+            raise click.ClickException(str(error)) from None
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted({*super().list_commands(ctx), *_TRAINING})
@@ -264,8 +273,10 @@ def config_check(file: Path) -> None:
     """Checks a rules, playbook, mapping or settings file; every mistake in rules and playbooks is named with its line."""
     try:
         text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise click.ClickException(f"{file}: {error}") from None
+    except OSError as error:
+        raise click.ClickException(f"{file}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise click.ClickException(f"{file}: not UTF-8") from None
     heads = {match[1] for match in re.finditer(r"^\s*\[+\s*(\w+)", text, re.MULTILINE)}
     if heads & {"guideline", "supervisor", "operator"}:
         playbook, wrong = check_playbook(text)

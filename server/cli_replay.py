@@ -66,6 +66,7 @@ def replay(
     from server.installation import read_installation
     from server.stored import replay_stored, stored_calls
 
+    _check_sources(files, url, data_dir, call)
     factor = None if speed == "max" else _number(speed)
     started_s = time.monotonic()
     try:
@@ -76,8 +77,10 @@ def replay(
             click.echo(f"{sent} messages acknowledged in {time.monotonic() - started_s:.1f} s", err=True)
             return
         if url is not None:
-            sent = asyncio.run(replaying.stream(list(files), url=url, token=token, speed=factor))
-            click.echo(f"{sent} events acknowledged in {time.monotonic() - started_s:.1f} s", err=True)
+            sent, acknowledged = asyncio.run(replaying.stream(list(files), url=url, token=token, speed=factor))
+            click.echo(
+                f"{acknowledged} of {sent} events acknowledged in {time.monotonic() - started_s:.1f} s", err=True
+            )
             return
         how: dict[str, Any] = {
             "scorer": load_scorer(model),
@@ -92,7 +95,7 @@ def replay(
 
             def run(with_rules: Rules | None) -> Iterator[AlertEvent]:
                 return replay_stored(where, records, rules=with_rules, **how)
-        elif files:
+        else:
             if given is not None:
                 events, source = read_format(given, files, query)
                 for line in summary(source):
@@ -103,8 +106,7 @@ def replay(
 
             def run(with_rules: Rules | None) -> Iterator[AlertEvent]:
                 return replaying.replay(events, rules=with_rules or base, patterns=where.patterns, **how)
-        else:
-            raise click.UsageError("give FILE…, or --data-dir, with --call for a single call")
+
         changes = []
         for change in run(None):
             changes.append(change)
@@ -114,6 +116,8 @@ def replay(
             click.echo(json.dumps(replaying.compare(changes, list(run(other))), ensure_ascii=False))
     except SetupError as error:
         raise click.ClickException(str(error)) from None
+    except TimeoutError:
+        raise click.ClickException(f"{url}: not all was acknowledged within a minute of the last event") from None
     click.echo(f"{counted}, {len(changes)} alert events, {time.monotonic() - started_s:.1f} s", err=True)
 
 
@@ -136,6 +140,15 @@ def tune(files: tuple[Path, ...], rules: Path | None, model: str | None) -> None
         raise click.ClickException(str(error)) from None
     for row in rows:
         click.echo(json.dumps(row, ensure_ascii=False))
+
+
+def _check_sources(files: tuple[Path, ...], url: str | None, data_dir: Path | None, call: str | None) -> None:
+    if not files and data_dir is None:
+        raise click.UsageError("give FILE…, or --data-dir, with --call for a single call")
+    if data_dir is not None and (files or url is not None):
+        raise click.UsageError("--data-dir replays stored calls: leave out FILE… and --url")
+    if call is not None and data_dir is None:
+        raise click.UsageError("--call names a stored call: give --data-dir too")
 
 
 def _number(text: str) -> float:

@@ -62,7 +62,7 @@ class IngestClient(Link):
         seq = self._next.get(call_id, 0)
         self._next[call_id] = seq + 1
         key = (call_id, seq)
-        self._unacked[key] = json.dumps({**event, "seq": seq}, ensure_ascii=False)
+        self._unacked[key] = _frame({**event, "seq": seq})
         self._queue.append(key)
         self._wake.set()
         return seq
@@ -118,3 +118,13 @@ class IngestClient(Link):
             seq -= 1
         self._acked.set()
         self._wake.set()
+
+
+def _frame(event: dict[str, Any]) -> str:
+    """A text frame; a lone surrogate, which UTF-8 cannot carry, goes escaped, and the server judges it."""
+    text = json.dumps(event, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(event)
+    return text

@@ -103,6 +103,7 @@ async def stream_format(
     sent = 0
     for path, query in zip(paths, queries_for(form, paths, queries), strict=True):
         async with FormatClient(url, form.name, token=token, query=query) as client:
+            await client.reach()
             for _, data in read_messages(path):
                 await client.send(data)
                 sent += 1

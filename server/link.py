@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
 
 MIN_BACKOFF_S: Final = 0.1
 MAX_BACKOFF_S: Final = 5.0
@@ -23,6 +23,10 @@ CLOSE_POLICY: Final = 1008
 
 class RefusedError(ConnectionError):
     """The server does not let this client in: token, role, or address are wrong. Trying again would not help."""
+
+
+class UnreachableError(ConnectionError):
+    """Nobody answered at the address; says which, and why the last try failed."""
 
 
 class Link(ABC):
@@ -41,6 +45,7 @@ class Link(ABC):
         self._acked = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._refusal: RefusedError | None = None
+        self._failure = ""
         self.connects = 0
 
     @property
@@ -75,6 +80,24 @@ class Link(ABC):
                 self._task.cancel()
                 await asyncio.gather(self._task, return_exceptions=True)
 
+    async def reach(self, timeout_s: float = 10) -> None:
+        """Waits for the first connection, for those who would rather know than wait.
+
+        Raises:
+            UnreachableError: there was none within `timeout_s`.
+            RefusedError: the server does not let this client in.
+        """
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not self.connects:
+                    if self._refusal is not None:
+                        raise self._refusal
+                    self._acked.clear()
+                    await self._acked.wait()
+        except TimeoutError:
+            address = self._url.partition("?")[0]
+            raise UnreachableError(f"{address}: no connection within {timeout_s:g} s: {self._failure}") from None
+
     async def flush(self, timeout_s: float = 60) -> None:
         """Waits until everything is acknowledged.
 
@@ -103,11 +126,16 @@ class Link(ABC):
                 async with connect(self._url, additional_headers=headers, max_size=None) as socket:
                     welcome = json.loads(await socket.recv())
                     self.connects += 1
+                    self._acked.set()
                     backoff_s = MIN_BACKOFF_S
                     self._window = welcome["window"]
                     await self._resume(socket)
                     await self._talk(socket)
+            except InvalidURI:
+                self._refusal = RefusedError("address: expected ws://HOST:PORT or wss://HOST:PORT")
+                self._acked.set()
             except (OSError, ConnectionClosed, InvalidHandshake, TimeoutError) as error:
+                self._failure = str(error) or type(error).__name__
                 if isinstance(error, ConnectionClosed) and error.rcvd is not None and error.rcvd.code == CLOSE_POLICY:
                     self._refusal = RefusedError(f"refused: {error.rcvd.reason}")
                     self._acked.set()

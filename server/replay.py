@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO
 
 import msgspec
 
@@ -24,6 +25,8 @@ from server.redaction import HousePatterns, redact_event
 from server.running_digits import RunningDigits
 from server.wire import decode_event
 
+_log = logging.getLogger("mamori.client")
+
 
 def read_events(paths: Iterable[Path]) -> Iterator[CallEvent]:
     """Reads events, one JSON object a line; calls may interleave.
@@ -31,25 +34,33 @@ def read_events(paths: Iterable[Path]) -> Iterator[CallEvent]:
     Raises:
         SetupError: names file, line and field.
     """
+    return (event for _, event in _read(paths))
+
+
+def _read(paths: Iterable[Path]) -> Iterator[tuple[dict[str, Any], CallEvent]]:
+    """Events as they are written, and as they are read."""
     for path in paths:
         with _open(path) as file:
             for number, line in enumerate(file, 1):
                 if not line.strip():
                     continue
                 try:
-                    event = decode_event(json.loads(line))
-                except ValueError:
+                    item = json.loads(line.decode("utf-8"))
+                    event = decode_event(item)
+                except UnicodeDecodeError:
+                    raise SetupError(f"{path}:{number}: not UTF-8") from None
+                except (ValueError, RecursionError):
                     raise SetupError(f"{path}:{number}: not JSON") from None
                 except EventError as error:
                     raise SetupError(f"{path}:{number}: {error}") from None
-                yield event
+                yield item, event
 
 
-def _open(path: Path) -> TextIO:
+def _open(path: Path) -> BinaryIO:
     if str(path) == "-":
-        return sys.stdin
+        return sys.stdin.buffer
     try:
-        return path.open(encoding="utf-8")
+        return path.open("rb")
     except OSError as error:
         raise SetupError(f"{path}: {error.strerror}") from None
 
@@ -119,32 +130,36 @@ def compare(before: list[AlertEvent], after: list[AlertEvent]) -> dict[str, Any]
     }
 
 
-async def stream(paths: list[Path], *, url: str, token: str | None, speed: float | None) -> int:
+async def stream(paths: list[Path], *, url: str, token: str | None, speed: float | None) -> tuple[int, int]:
     """Sends files to a server.
 
     Args:
         speed: times real time, or None for as fast as the server acknowledges.
 
     Returns:
-        How many events were sent and acknowledged.
+        How many events were sent, and how many of them were acknowledged.
+
+    Raises:
+        SetupError: names file, line and field.
+        UnreachableError, RefusedError: there is no server, or it does not let us in.
+        TimeoutError: the rest was not acknowledged within a minute.
     """
+    refused: list[int | None] = []
+
+    def note(nack: dict[str, Any]) -> None:
+        if not nack["retry"]:
+            refused.append(nack["seq"])
+            _log.warning("event %s refused: %s %s: %s", nack["seq"], nack["code"], nack["field"] or "", nack["message"])
+
     loop = asyncio.get_running_loop()
-    started_s = loop.time()
-    sent = 0
-    raw = [json.loads(line) for path in paths for line in _open(path) if line.strip()]
-    list(read_events(path for path in paths if str(path) != "-"))
-    timed = [(_media(item), index, item) for index, item in enumerate(raw)]
+    timed = [(media_time_ms(event.body) or 0, index, item) for index, (item, event) in enumerate(_read(paths))]
     if speed is not None:
         timed.sort(key=lambda entry: entry[:2])
-    async with IngestClient(url, token=token) as client:
+    async with IngestClient(url, token=token, on_nack=note) as client:
+        await client.reach()
+        started_s = loop.time()
         for at_ms, _, item in timed:
             if speed is not None:
                 await asyncio.sleep(max(0.0, started_s + at_ms / 1000 / speed - loop.time()))
             await client.send({key: value for key, value in item.items() if key != "seq"})
-            sent += 1
-    return sent
-
-
-def _media(item: dict[str, Any]) -> int:
-    at_ms = media_time_ms(decode_event(item).body)
-    return at_ms if at_ms is not None else 0
+    return len(timed), len(timed) - len(refused)

@@ -163,3 +163,25 @@ def test_help_is_there_for_every_command():
 def test_the_command_starts_without_torch():
     code = "import sys; sys.modules['torch'] = None; import server.app, server.cli, models.scorer"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9", "nonsense"])
+def test_replay_to_what_is_no_address_says_so(calls, url):
+    code, _, err = run("replay", str(calls), "--url", url)
+    assert code == 1
+    assert "expected ws://HOST:PORT" in err
+
+
+@pytest.mark.parametrize(("data", "said_"), [(b"\xff\xfe\n", ":1: not UTF-8"), (b"{nope\n", ":1: not JSON")])
+def test_replay_to_a_server_names_the_line_that_cannot_be_read(tmp_path, data, said_):
+    path = tmp_path / "bad.jsonl"
+    path.write_bytes(data)
+    code, _, err = run("replay", str(path), "--url", "ws://127.0.0.1:9")
+    assert code == 1
+    assert said_ in err
+
+
+def test_a_model_that_is_not_there_is_named(calls, tmp_path):
+    code, _, err = run("tune", str(calls), "--model", str(tmp_path / "none"))
+    assert code == 1
+    assert err.startswith("Error: ")
