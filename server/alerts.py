@@ -375,7 +375,7 @@ async def transcript(runtime: Runtime, principal: Principal, call_id: str) -> li
 
     def read() -> list[dict[str, Any]]:
         rows = list(runtime.log.read_call(principal.tenant, record.instance))
-        turned = (live.session.state if live is not None else folded(record, rows)).speakers.turned
+        turned = (live.session.state if live is not None else folded(record, rows).state).speakers.turned
         latest: dict[str, tuple[Segment, Speaker]] = {}
         for segment, speaker in speakers_of(rows, turned):
             if not (segment.segment_id in latest and latest[segment.segment_id][0].is_final):

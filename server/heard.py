@@ -6,11 +6,13 @@ Neither depends on the house's rules, so those that the call began with need not
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from detector.events import Segment, SpeakersSwapped
 from detector.labels import Speaker
 from detector.playbook import default_playbook
 from detector.rules import default_rules
+from detector.scoring import Unscored, UnscoredReason
 from detector.session import CallSession
 from detector.state import CallState
 from server.recovery import refold
@@ -19,8 +21,24 @@ from server.storage.port import CallRecord, Stored
 _OTHER = {Speaker.CUSTOMER: Speaker.AGENT, Speaker.AGENT: Speaker.CUSTOMER}
 
 
-def folded(record: CallRecord, rows: Sequence[Stored]) -> CallState:
-    """What a call came to, out of all its rows, oldest first; the stored scores are used, nothing is scored anew."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Folded:
+    """What a call came to.
+
+    Args:
+        state: what is known of it.
+        awaited: utterances whose score is not in the log yet; they stand in the state as they were said, unscored.
+    """
+
+    state: CallState
+    awaited: int
+
+
+def folded(record: CallRecord, rows: Sequence[Stored]) -> Folded:
+    """What a call came to, out of all its rows, oldest first; the stored scores are used, nothing is scored anew.
+
+    An event is in the log before it is scored, so the log may be ahead of the scores: what was said counts all the same.
+    """
     session = CallSession(
         tenant=record.tenant,
         call_id=record.call_id,
@@ -28,7 +46,10 @@ def folded(record: CallRecord, rows: Sequence[Stored]) -> CallState:
         rules=default_rules(),
         playbook=default_playbook(),
     )
-    return refold(record, session, rows)
+    found = refold(record, session, rows)
+    for request_id in found.requests:
+        session.receive(Unscored(request_id=request_id, reason=UnscoredReason.EXPIRED), utc_ms=found.last_ms)
+    return Folded(state=session.state, awaited=len(found.requests))
 
 
 def speakers_of(rows: Sequence[Stored], turned: str) -> Iterator[tuple[Segment, Speaker]]:

@@ -96,12 +96,15 @@ def assemble(sources: Sources, *, personal: bool) -> dict[str, Any]:
         {"id": names.person("agent", agent_id), "name": name if personal else ""} for agent_id, name in _agents(sources)
     ]
     alerts = [_alert(alert, sources, names) for alert in sources.alerts]
-    state = folded(record, sources.rows)
+    found = folded(record, sources.rows)
+    state, complete = found.state, record.ended_ms is not None
     talk = _transcript(sources, state.speakers.turned, names)
     return {
         "format": FORMAT,
         "personal_data": "shown" if personal else "withheld",
-        "complete": record.ended_ms is not None,
+        "complete": complete,
+        # A call that is over was scored as far as it ever will be.
+        "awaiting_scores": 0 if complete else found.awaited,
         "call": {
             "call_id": record.call_id,
             "instance": record.instance,

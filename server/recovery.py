@@ -13,7 +13,6 @@ from detector.alerts import AlertEvent
 from detector.events import Gap, SegmentRedacted
 from detector.scoring import ScoreRequest, ScoreResult, Unscored
 from detector.session import CallSession
-from detector.state import CallState
 from server.livecall import LiveCall, read_snapshot
 from server.logs import fault
 from server.storage.port import CallRecord, Log, Row, Snapshot, Stored
@@ -67,12 +66,13 @@ def read_back(
     return restored
 
 
-def refold(record: CallRecord, session: CallSession, rows: Iterable[Stored]) -> CallState:
-    """Folds all of a call's rows into a fresh session, as a restart would; returns the state that they lead to."""
+def refold(record: CallRecord, session: CallSession, rows: Iterable[Stored]) -> Restored:
+    """Folds all of a call's rows into a fresh session, as a restart would."""
     restored = Restored(call=_from_snapshot(record, None, session, 0.0), last_ms=record.started_ms)
     for stored in rows:
+        restored.last_ms = stored.row.utc_ms
         _refold(restored, stored.position, stored.row)
-    return session.state
+    return restored
 
 
 def _from_snapshot(record: CallRecord, snapshot: Snapshot | None, session: CallSession, now_s: float) -> LiveCall:

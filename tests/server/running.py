@@ -18,6 +18,7 @@ from server.settings import Settings
 from tests.detector.scripted import score
 
 WAIT_S = 10
+OVER_S = 60
 
 
 class ScriptedScorer:
@@ -73,6 +74,17 @@ async def serving(folder: Path, **fields: Any) -> AsyncIterator[Running]:
         yield running
     finally:
         await running.stop()
+
+
+async def over(running: Running, call_id: str = "", tenant: str = "default") -> None:
+    """Waits until a call, or every call, is over for good: scored to its end, and its end durable.
+
+    An acknowledgement says only that an event is durable: its score, and what follows from that, come later.
+    """
+    calls = running.app.runtime.calls
+    async with asyncio.timeout(OVER_S):
+        while (tenant, call_id) in calls if call_id else calls:
+            await asyncio.sleep(0.01)
 
 
 class Platform:

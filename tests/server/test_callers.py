@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import shutil
 import sqlite3
@@ -16,7 +15,7 @@ from server.auth import Role, Tokens
 from server.errors import SetupError
 from server.forgotten import Forgotten, add_forgotten, read_forgotten
 from server.storage.statedb import open_engine
-from tests.server.running import ended, platform, said, serving, started, supervisor
+from tests.server.running import ended, over, platform, said, serving, started, supervisor
 from tests.server.test_encryption import NOTE, WORDS, abused, holding, keys_at, mamori, settings_at
 
 NUMBER = "090-1234-5678"
@@ -31,8 +30,7 @@ async def call(running, call_id: str, number: str, *, ends: bool = True) -> None
         if ends:
             await peer.send(ended(2, call_id))
             await peer.acked(2, call_id)
-            while ("default", call_id) in running.app.runtime.calls:
-                await asyncio.sleep(0.01)
+            await over(running, call_id)
         else:
             await peer.acked(1, call_id)
 
@@ -144,8 +142,7 @@ async def test_a_folder_put_back_by_hand_is_gone_through_at_the_start(tmp_path):
         assert (answer.status_code, answer.json()["error"]["code"]) == (409, "live")
         await peer.send(ended(2, "c-2"))
         await peer.acked(2, "c-2")
-        while running.app.runtime.calls:
-            await asyncio.sleep(0.01)
+        await over(running)
         answer = await http.post("/v1/callers/delete", json={"caller": NUMBER})
         assert (answer.status_code, answer.json()["calls"]) == (200, 2)
         again = await http.post("/v1/callers/delete", json={"caller_key": answer.json()["caller_key"]})
@@ -185,8 +182,7 @@ async def test_only_leads_and_admins_of_all_queues_may_and_only_in_their_tenant(
         async with platform(running, **bearer(Role.PLATFORM)) as peer:
             await peer.send(started(caller={"number": NUMBER}), said(1, WORDS), ended(2))
             await peer.acked(2)
-        while running.app.runtime.calls:
-            await asyncio.sleep(0.01)
+        await over(running)
         body = {"caller": NUMBER}
         for role in (Role.PLATFORM, Role.OPERATOR, Role.SUPERVISOR):
             for path in ("export", "delete"):

@@ -19,7 +19,7 @@ from server.installation import read_installation
 from server.settings import Encryption
 from server.storage.keyfile import KeySource, add_key, open_vault
 from server.storage.rekey import rekey
-from tests.server.running import ended, platform, said, serving, started, supervisor
+from tests.server.running import ended, over, platform, said, serving, started, supervisor
 
 WORDS = "バカ野郎、返金しろ"
 NOTE = "後で折り返すと約束"
@@ -49,8 +49,7 @@ async def abused(folder: Path, call_id: str = "c-1", **fields) -> None:
             assert (await http.post(f"/v1/calls/{call_id}/flag", json=flag)).status_code == 200
         await peer.send(ended(4, call_id))
         await peer.acked(4, call_id)
-        while running.app.runtime.calls:
-            await asyncio.sleep(0.01)
+        await over(running)
         answer = await watcher.command(
             type="resolve", alert_id=raised["alert"]["alert_id"], outcome="harassment", note=NOTE
         )

@@ -14,7 +14,7 @@ from server.client import IngestClient
 from server.runtime import SWEEP_S
 from server.storage.daylog import DayLog
 from server.storage.statedb import StateDatabase, open_engine
-from tests.server.running import ended, platform, said, serving, started, supervisor
+from tests.server.running import ended, over, platform, said, serving, started, supervisor
 
 
 async def test_with_little_room_new_calls_are_refused_and_accepted_ones_go_on(tmp_path, monkeypatch):
@@ -99,7 +99,6 @@ async def test_an_alert_that_could_not_be_stored_is_told_before_what_follows_fro
         assert [(item["alert"]["kind"], item["alert"]["version"]) for item in told] == [("abuse", 1), ("abuse", 2)]
         assert told[0]["cursor"] < told[1]["cursor"]
         # The call's end waits for its alerts: a restart makes what is missing of open calls alone.
-        while running.app.runtime.calls:
-            await asyncio.sleep(0.01)
+        await over(running)
     record = StateDatabase(open_engine(tmp_path / "state.sqlite")).find_call("default", "c-1")
     assert record.end_reason == "ended"

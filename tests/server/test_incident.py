@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import json
+import threading
 
 import httpx
 import pytest
@@ -14,7 +15,7 @@ from server.cli import main
 from server.incident import digest
 from server.incident_forms import marked
 from server.storage.tables import ALERTS, AUDIT
-from tests.server.running import ended, platform, said, serving, started, supervisor
+from tests.server.running import ScriptedScorer, ended, over, platform, said, serving, started, supervisor
 
 AGENT = {"id": "a-17", "name": "佐藤 花子"}
 HOSTILE = "<img src=x onerror=alert(1)>バカ"
@@ -35,6 +36,7 @@ async def a_call(running, text: str = "佐藤のバカ", call_id: str = "c-1") -
         )
         await peer.send(ended(4, call_id))
         await peer.acked(4, call_id)
+    await over(running, call_id)
     async with httpx.AsyncClient(base_url=running.http) as client:
         flag = {"segment_id": "s3", "labels": ["threat"], "note": "implied"}
         assert (await client.post(f"/v1/calls/{call_id}/flag", json=flag)).status_code == 200
@@ -292,6 +294,36 @@ async def test_the_steps_that_were_given_stand_with_their_words_and_times(server
     for step in steps:
         assert f"{step['at'][:10]} {step['at'][11:19]}" in page
         assert f"<blockquote>{step['text']}</blockquote>" in page
+
+
+async def test_what_is_not_scored_yet_stands_as_it_was_said_and_the_report_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr("server.runtime.SCORE_WAIT_S", 600)
+    may = threading.Event()
+
+    class Held(ScriptedScorer):
+        def score(self, requests):
+            may.wait()
+            return super().score(requests)
+
+    async with serving(tmp_path / "data", scorer=Held()) as running, httpx.AsyncClient(base_url=running.http) as client:
+        try:
+            async with platform(running) as peer:
+                await peer.send(started(agent=AGENT), said(1, "バカ"), said(2, GIVEN[0][1], speaker="agent"), ended(3))
+                await peer.acked(3)
+            early = (await issue(client))["incident"]
+            pages = [(await client.get(f"/v1/calls/c-1/incident?language={name}")).text for name in ("ja", "en")]
+        finally:
+            may.set()
+        await over(running)
+        late = (await issue(client))["incident"]
+        page = (await client.get("/v1/calls/c-1/incident?language=en")).text
+    assert (early["complete"], early["awaiting_scores"], early["alerts"]) == (False, 2, [])
+    assert "判定待ちの発話 2 件" in pages[0]
+    assert "still to be scored: 2" in pages[1]
+    assert (late["complete"], late["awaiting_scores"], len(late["alerts"])) == (True, 0, 1)
+    assert "to be scored" not in page
+    assert [step["step"] for step in early["procedure"]] == ["caution"]
+    assert early["procedure"] == late["procedure"]
 
 
 CALLER, OPERATOR = "customer", "agent"

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import re
 import sqlite3
 
@@ -11,7 +10,7 @@ from click.testing import CliRunner
 
 from server.cli import main
 from server.storage.statedb import open_engine
-from tests.server.running import ended, platform, said, serving, started, supervisor
+from tests.server.running import ended, over, platform, said, serving, started, supervisor
 
 NUMBER = "03-3581-4111"
 COMPLAINT = "先週の返金がまだ口座に入っていません、どうなっていますか"
@@ -23,8 +22,7 @@ async def complain(server, call_id: str, number: str = NUMBER) -> None:
             started(call_id=call_id, caller={"number": number}), said(1, COMPLAINT, call_id=call_id), ended(2, call_id)
         )
         await peer.acked(2, call_id)
-    while ("default", call_id) in server.app.runtime.calls:
-        await asyncio.sleep(0.01)
+    await over(server, call_id)
 
 
 async def test_the_third_call_about_the_same_is_a_notice_and_forgetting_the_caller_ends_that(tmp_path):

@@ -1,14 +1,12 @@
 from __future__ import annotations
 
-import asyncio
-
 import httpx
 import pytest
 
 from server.errors import SetupError
 from server.links import LinkTemplates, check_template
 from server.settings import Settings, check_exposure
-from tests.server.running import ended, platform, serving, start, supervisor
+from tests.server.running import ended, over, platform, serving, start, supervisor
 from tests.server.test_alerts import one_alert
 
 LISTEN = "https://pbx.example/listen/{call_id}?agent={agent_id}"
@@ -61,8 +59,7 @@ async def test_alerts_and_calls_carry_the_houses_links_to_the_end_of_their_life(
         async with platform(running) as peer:
             await peer.send(ended(2))
             await peer.acked(2)
-        while running.app.runtime.calls:
-            await asyncio.sleep(0.01)
+        await over(running)
         await watcher.command(type="resolve", alert_id=alert["alert_id"], outcome="harassment")
         assert (await client.get("/v1/alerts?state=all")).json()["alerts"][0]["links"] == alert["links"]
     await running.stop()

@@ -7,12 +7,7 @@ import asyncio
 import httpx
 
 from detector.rules import default_rules
-from tests.server.running import Running, ended, platform, said, serving, start, started, supervisor
-
-
-async def settled(running: Running) -> None:
-    while running.app.runtime.calls:
-        await asyncio.sleep(0.01)
+from tests.server.running import Running, ended, over, platform, said, serving, start, started, supervisor
 
 
 async def get(running: Running, path: str) -> httpx.Response:
@@ -35,7 +30,7 @@ class TestObserve:
             await peer.acked(2)
         assert observed[0]["level"] == "warning"
         assert status["level"] == "none"
-        await settled(running)
+        await over(running)
         await running.stop()
         async with serving(tmp_path / "data") as later, supervisor(later, "?after=0") as watcher:
             async with platform(later) as peer:
@@ -66,7 +61,7 @@ class TestShadow:
                 await peer.send(started(call_id="c-2"), said(1, "はい", call_id="c-2"), ended(2, "c-2"))
                 await peer.acked(2, "c-2")
                 raised = await watcher.until("alert.raised")
-            await settled(running)
+            await over(running)
             report = (await get(running, "/v1/rules/shadow")).json()
         assert (raised["alert"]["level"], raised["alert"]["rules_version"]) == ("warning", default_rules().version)
         assert report == {

@@ -14,7 +14,7 @@ from server.keeper import Keeper
 from server.retention import Retention
 from server.storage.embedded import EmbeddedLog
 from server.storage.tables import CALLS
-from tests.server.running import ended, platform, said, serving, started, supervisor
+from tests.server.running import ended, over, platform, said, serving, started, supervisor
 from tests.server.test_encryption import NOTE, abused, holding
 
 DAY_MS = 86_400_000
@@ -30,8 +30,7 @@ async def harassed(folder, *call_ids: str) -> None:
             await watcher.until("alert.raised")
             await peer.send(ended(2, call_id))
             await peer.acked(2, call_id)
-        while running.app.runtime.calls:
-            await asyncio.sleep(0.01)
+        await over(running)
 
 
 def aged(folder, days: int) -> EmbeddedLog:

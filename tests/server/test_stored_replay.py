@@ -16,7 +16,18 @@ from server.app import partial_gate
 from server.cli import main
 from server.installation import read_installation
 from server.stored import replay_stored, stored_calls
-from tests.server.running import Running, ScriptedScorer, ended, platform, said, serving, start, started, supervisor
+from tests.server.running import (
+    Running,
+    ScriptedScorer,
+    ended,
+    over,
+    platform,
+    said,
+    serving,
+    start,
+    started,
+    supervisor,
+)
 
 MINUTE_MS = 60_000
 ROUND = "返金してくださいと言っているんです、その話です"
@@ -81,8 +92,7 @@ async def heated_call(running: Running) -> list[AlertEvent]:
             await asyncio.sleep(0.01)
         await peer.send({**help_wanted(number)}, {**ended(number + 1), "offset_ms": 34 * MINUTE_MS})
         await peer.acked(number + 1)
-    while running.app.runtime.calls:
-        await asyncio.sleep(0.01)
+    await over(running)
     return once(running)
 
 
@@ -134,8 +144,7 @@ async def test_help_that_came_before_a_score_comes_before_it_in_a_replay(tmp_pat
             scorer.may.set()
             await peer.send({**ended(8), "offset_ms": MINUTE_MS + 1_000})
             await peer.acked(8)
-        while running.app.runtime.calls:
-            await asyncio.sleep(0.01)
+        await over(running)
         live = once(running)
     kinds = [event.alert.kind.value for event in live]
     assert kinds[0] == "distress"

@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from server.storage.tables import AUDIT
-from tests.server.running import ended, platform, said, serving, start, started, supervisor
+from tests.server.running import ended, over, platform, said, serving, start, started, supervisor
 from tests.server.test_alerts import one_alert
 
 QUICK = {
@@ -59,8 +59,7 @@ async def test_after_a_restart_an_alert_of_an_ended_call_is_still_passed_on(tmp_
     async with platform(running) as peer:
         await peer.send(ended(2))
         await peer.acked(2)
-    while running.app.runtime.calls:
-        await asyncio.sleep(0.01)
+    await over(running)
     await running.stop()
     async with (
         serving(tmp_path / "data", routing={"unattended_s": 2}) as again,
@@ -77,8 +76,7 @@ async def test_a_snooze_of_an_ended_call_ends_after_a_restart(tmp_path):
     async with platform(running) as peer:
         await peer.send(ended(2))
         await peer.acked(2)
-    while running.app.runtime.calls:
-        await asyncio.sleep(0.01)
+    await over(running)
     async with supervisor(running) as watcher:
         assert (await watcher.command(type="snooze", alert_id=alert["alert_id"], for_s=1))["type"] == "ok"
         cursor = running.app.runtime.log.cursor()
