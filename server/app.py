@@ -61,8 +61,7 @@ from server.settings import Settings
 from server.shadow import Shadow
 from server.sockets import Receive, Scope, Send, headers_of
 from server.storage.attention import AttentionStore
-from server.storage.embedded import EmbeddedLog
-from server.storage.keyfile import open_vault
+from server.storage.embedded import EmbeddedLog, serving_log
 from server.vendorposts import VendorPosts
 from server.vendors import Vendors
 from server.vendorsocket import VendorEndpoint, query_of
@@ -285,12 +284,12 @@ def create_app(settings: Settings, *, scorer: Scorer | None = None, log: Embedde
         log: instead of the embedded engine in `data_dir`.
 
     Raises:
-        SetupError: rules, playbook, keys or the list of forgotten callers are wrong.
+        SetupError: rules, playbook, keys or the list of forgotten callers are wrong, or another server has the directory.
     """
     rulebook, playbook = open_rulebook(settings.data_dir, settings.rules), read_playbook(settings.playbook)
-    key = house_key(settings.data_dir, "caller")
     if log is None:
-        log = EmbeddedLog(settings.data_dir, vault=open_vault(settings.data_dir, settings.encryption.source))
+        log = serving_log(settings.data_dir, settings.encryption.source)
+    key = house_key(settings.data_dir, "caller")
     engine = Engine(
         scorer if scorer is not None else load_scorer(settings.model), workers=settings.score_workers, nice=SCORING_NICE
     )

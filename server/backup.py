@@ -17,21 +17,22 @@ import secrets
 import shutil
 import sqlite3
 import tarfile
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from io import BytesIO, RawIOBase
 from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory
 from typing import IO, Any, Final
 
 from server.callers import Callers
 from server.errors import SetupError
 from server.forgotten import add_forgotten, read_forgotten
 from server.installation import Installation
+from server.storage.aside import held_in, room, set_aside
 from server.storage.callers import Gone
+from server.storage.daylog import connect_to_read
 from server.storage.keyfile import MARK_FILE, open_vault, read_keys, sync_folder
+from server.storage.lock import alone
 from server.storage.vault import SealError, Vault
 
 MAGIC: Final = b"mamori-backup/1\n"
@@ -40,6 +41,7 @@ MAX_HEADER_BYTES: Final = 4_096
 MAX_PIECE_BYTES: Final = PIECE_BYTES + 1_024
 """What a sealed piece may measure: the piece, the id of its key, nonce and tag."""
 FORGOTTEN_MEMBER: Final = "forgotten.jsonl"
+_REPLACED: Final = ("state.sqlite", "state.sqlite-wal", "state.sqlite-shm", "log", "rules", MARK_FILE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,11 +51,13 @@ class Restored:
     Args:
         files: put back.
         aside: where what was there before is now, or None.
+        held: calls under legal hold in what was set aside.
         gone: what of forgotten callers had come back and went again.
     """
 
     files: int
     aside: Path | None
+    held: int
     gone: Gone
 
 
@@ -105,12 +109,14 @@ def write_backup(where: Installation, target: Path) -> int:
     except OSError as error:
         raise SetupError(f"{target}: {error.strerror}") from None
     try:
-        with os.fdopen(descriptor, "wb") as out, TemporaryDirectory(prefix=".backup-", dir=where.data_dir) as room:
+        with os.fdopen(descriptor, "wb") as out, room(where.data_dir, ".backup-") as folder:
             out.write(MAGIC + json.dumps({"id": name, "sealed": vault.active}).encode() + b"\n")
             writer = _Writer(out, vault, name)
             with tarfile.open(fileobj=writer, mode="w|") as tar:
                 for path, member in _members(where):
-                    source = _copied(path, Path(room)) if path.suffix == ".sqlite" else path
+                    source = _copied(path, folder) if path.suffix == ".sqlite" else path
+                    if source is None:
+                        continue
                     tar.add(source, arcname=member, recursive=False)
                     count += 1
             writer.finish()
@@ -136,15 +142,16 @@ def _members(where: Installation) -> Iterator[tuple[Path, str]]:
         yield path, f"log/{path.name}"
 
 
-def _copied(path: Path, room: Path) -> Path:
-    """A copy of a database as of one moment, whoever writes to it."""
-    copy = room / "copy.sqlite"
+def _copied(path: Path, folder: Path) -> Path | None:
+    """A copy of a database as of one moment, whoever writes to it; None for one that a purge took since it was listed."""
+    copy = folder / "copy.sqlite"
     copy.unlink(missing_ok=True)
     copy.touch(mode=0o600)
-    with (
-        closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)) as source,
-        closing(sqlite3.connect(copy)) as target,
-    ):
+    try:
+        connected = connect_to_read(path, timeout_s=30)
+    except FileNotFoundError:
+        return None
+    with closing(connected) as source, closing(sqlite3.connect(copy)) as target:
         source.backup(target)
     return copy
 
@@ -198,20 +205,24 @@ class _Reader(RawIOBase):
 
 
 def restore_backup(where: Installation, source: Path, *, utc_ms: int) -> Restored:
-    """Puts a backup in the place of the data directory's content, which is set aside; with the server stopped.
+    """Puts a backup in the place of what it is a backup of, which is set aside; with the server stopped.
 
     Callers who were forgotten since the backup was made are forgotten again: the list of the place and the backup's are put
     together and gone through.
 
     Raises:
-        SetupError: the file is no backup, damaged, one of its keys is missing, or it is not encrypted and the installation
-            is (restore it without the setting, then `mamori db rekey`); the directory is as it was.
+        SetupError: the directory is in use, the file is no backup, damaged, one of its keys is missing, or it is not
+            encrypted and the installation is (restore it without the setting, then `mamori db rekey`); the directory is as it
+            was.
     """
+    with alone(where.data_dir):
+        return _restore(where, source, utc_ms)
+
+
+def _restore(where: Installation, source: Path, utc_ms: int) -> Restored:
     folder = where.data_dir
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     since = read_forgotten(where.forgotten)
-    with TemporaryDirectory(prefix=".restore-", dir=folder) as room:
-        fresh = Path(room)
+    with room(folder, ".restore-") as fresh:
         files = _unpack(where, source, fresh)
         try:
             open_vault(fresh, where.keys)
@@ -225,7 +236,7 @@ def restore_backup(where: Installation, source: Path, *, utc_ms: int) -> Restore
     state = where.state()
     gone = Callers(state, where.days(), where.forgotten, lambda: utc_ms).again()
     state.engine.dispose()
-    return Restored(files=files, aside=aside, gone=gone)
+    return Restored(files=files, aside=aside, held=held_in(aside) if aside is not None else 0, gone=gone)
 
 
 def _unpack(where: Installation, source: Path, fresh: Path) -> int:
@@ -277,19 +288,26 @@ def _staying(where: Installation) -> set[Path]:
 
 
 def _swap(where: Installation, folder: Path, fresh: Path) -> Path | None:
-    """Moves what is there aside and what is fresh in; the list of the forgotten and the master keys stay where they are."""
-    stay = _staying(where)
+    """Moves aside what a backup is of, and what is fresh in; whatever else the house keeps in the folder stays.
+
+    Raises:
+        SetupError: the list of the forgotten or the master keys would be moved with it; nothing was.
+    """
+    stay, names = _staying(where), {path.name for path in fresh.iterdir()}
     before = [
         path
         for path in folder.iterdir()
-        if path.resolve() not in stay and not path.name.startswith((".restore-", "before-restore-"))
+        if (path.name in names or path.name in _REPLACED) and path.resolve() not in stay
     ]
+    for path in before:
+        if any(path.resolve() in kept.parents for kept in stay):
+            raise SetupError(f"{path}: holds the list of forgotten callers or the keys; move them out of it first")
     aside = None
     if before:
-        aside = folder / f"before-restore-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(2)}"
-        aside.mkdir(mode=0o700)
+        aside = set_aside(folder)
         for path in before:
             path.rename(aside / path.name)
     for path in fresh.iterdir():
-        path.rename(folder / path.name)
+        if (folder / path.name).resolve() not in stay:
+            path.rename(folder / path.name)
     return aside

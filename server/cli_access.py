@@ -7,6 +7,7 @@ import getpass
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,14 @@ DATA_DIR = click.option(
 )
 
 
-def installed(command: Callable[..., None]) -> Callable[..., None]:
+def installed(command: Callable[..., None], *, share: bool = True) -> Callable[..., None]:
     """Gives a command the options that say where an installation is, and the installation itself as `where`.
 
     The settings count as they do for `serve`, so that keys and house patterns are found; what is set up wrongly ends the
     command with a message.
+
+    Args:
+        share: keep what must be alone in the directory waiting meanwhile; False for what sees to that itself.
     """
 
     @click.option(
@@ -33,9 +37,12 @@ def installed(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def run(*args: Any, data_dir: Path | None, config: Path | None, **options: Any) -> None:
         from server.installation import read_installation
+        from server.storage.lock import shared
 
         try:
-            command(*args, where=read_installation(config, data_dir), **options)
+            where = read_installation(config, data_dir)
+            with shared(where.data_dir) if share and where.data_dir.is_dir() else nullcontext():
+                command(*args, where=where, **options)
         except SetupError as error:
             raise click.ClickException(str(error)) from None
 

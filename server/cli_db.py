@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import click
@@ -11,6 +12,7 @@ import click
 from server.cli_access import DATA_DIR, installed, open_state, record
 from server.installation import Installation
 
+_ALONE = partial(installed, share=False)
 _TENANT = click.option("--tenant", default="default", show_default=True)
 CALLER = click.option(
     "--caller", prompt="Number or id", hide_input=True, help="Asked for when left out, so that no shell keeps it."
@@ -83,7 +85,7 @@ def db_forget_caller(tenant: str, caller: str, where: Installation) -> None:
 
 
 @db.command("rotate-caller-key")
-@installed
+@_ALONE
 def db_rotate_caller_key(where: Installation) -> None:
     """Makes a new key for the hashes of callers and empties the ledger; with the server stopped."""
     from server.stored import rotate_caller_key
@@ -107,21 +109,25 @@ def db_new_key(file: Path, tenant: str | None) -> None:
 
 @db.command("rekey")
 @click.option("--off", is_flag=True, help="Decrypt everything instead; with the server stopped.")
-@installed
+@_ALONE
 def db_rekey(off: bool, where: Installation) -> None:
     """Encrypts everything stored with the newest key; the first time with the server stopped, later beside it."""
     from server.storage.rekey import rekey
 
     open_state(where.data_dir)
-    count = rekey(where.data_dir, where.keys, off=off)
+    found = rekey(where.data_dir, where.keys, off=off)
     record(
         open_state(where.data_dir),
         tenant="",
         action="db.rekey",
         target="off" if off else "on",
-        detail=f"values={count}",
+        detail=f"values={found.changed} damaged={found.damaged}",
     )
-    click.echo(f"{count} values {'decrypted' if off else 'encrypted'}")
+    click.echo(f"{found.changed} values {'decrypted' if off else 'encrypted'}")
+    if found.damaged:
+        raise click.ClickException(
+            f"{found.damaged} values cannot be opened and stay as they are; keep the keys, and see `mamori db verify`"
+        )
 
 
 @db.command("backup")
@@ -137,10 +143,11 @@ def db_backup(file: Path, where: Installation) -> None:
 
 @db.command("restore")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
-@installed
+@_ALONE
 def db_restore(file: Path, where: Installation) -> None:
     """Puts a backup back, with the server stopped; what was there is set aside, callers forgotten since stay forgotten."""
     from server.backup import restore_backup
+    from server.storage.aside import ASIDE_DAYS
 
     done = restore_backup(where, file, utc_ms=time.time_ns() // 1_000_000)
     record(
@@ -150,4 +157,11 @@ def db_restore(file: Path, where: Installation) -> None:
     if done.gone.kept:
         click.echo(f"{done.gone.kept} calls of forgotten callers are under legal hold", err=True)
     if done.aside is not None:
-        click.echo(f"what was there before is in {done.aside}: delete it when you have seen that all is well")
+        if done.held:
+            click.echo(
+                f"{done.held} calls under legal hold are in {done.aside}, which stays until you delete it", err=True
+            )
+        click.echo(
+            f"what was there before is in {done.aside}: delete it when you have seen that all is well; "
+            f"the purge does after {ASIDE_DAYS} days"
+        )

@@ -20,6 +20,8 @@ from server.keys import house_key
 from server.redaction import caller_key
 from server.rulebook import Rulebook
 from server.storage import ledger
+from server.storage.daylog import connect_to_read
+from server.storage.lock import alone
 from server.storage.port import CallRecord
 from server.storage.rekey import unopened
 from server.storage.tables import CALLS
@@ -103,8 +105,11 @@ def verify(where: Installation) -> list[str]:
     broken = state.verify_audit()
     if broken is not None:
         problems.append(f"audit: entry {broken} does not follow from the one before it")
-    for path in (data_dir / "state.sqlite", *sorted((data_dir / "log").glob("log-*.sqlite"))):
-        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    for path in (data_dir / "state.sqlite", *sorted((data_dir / "log").glob("*.sqlite"))):
+        try:
+            connection = connect_to_read(path)
+        except FileNotFoundError:
+            continue  # A purge came between.
         try:
             answer = connection.execute("PRAGMA integrity_check").fetchone()[0]
         except sqlite3.DatabaseError as error:
@@ -181,10 +186,15 @@ def rotate_caller_key(where: Installation) -> int:
 
     Returns:
         How many entries were deleted.
+
+    Raises:
+        SetupError: a server is running.
     """
-    with where.state().engine.begin() as connection:
-        count = ledger.clear(connection)
-        connection.execute(CALLS.update().values(caller_key=""))
-    (where.data_dir / "caller.key").unlink(missing_ok=True)
-    house_key(where.data_dir, "caller")
+    state = where.state()
+    with alone(where.data_dir):
+        with state.engine.begin() as connection:
+            count = ledger.clear(connection)
+            connection.execute(CALLS.update().values(caller_key=""))
+        (where.data_dir / "caller.key").unlink(missing_ok=True)
+        house_key(where.data_dir, "caller")
     return count

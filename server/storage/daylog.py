@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -61,14 +62,35 @@ def position_of(day: date, row_id: int) -> int:
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """Opens a file durably: WAL, a full sync at each commit, deleted content overwritten, readable by its owner only."""
-    if not path.exists():
-        path.touch(mode=0o600)
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
+    """Opens a file durably: WAL, a full sync at each commit, deleted content overwritten, readable by its owner only.
+
+    Raises:
+        FileNotFoundError: there is no such file; an empty one in its place would pass for a day of the log.
+    """
+    connection = _opened(path, "rw", timeout_s=5)
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA secure_delete=ON")
     return connection
+
+
+def connect_to_read(path: Path, *, timeout_s: float = 5) -> sqlite3.Connection:
+    """Opens a file for reading alone.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    return _opened(path, "ro", timeout_s=timeout_s)
+
+
+def _opened(path: Path, mode: str, *, timeout_s: float) -> sqlite3.Connection:
+    address = f"{path.absolute().as_uri()}?mode={mode}"
+    try:
+        return sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False, timeout=timeout_s)
+    except sqlite3.OperationalError:
+        if path.exists():
+            raise
+        raise FileNotFoundError(path.name) from None
 
 
 def scrub(connection: sqlite3.Connection) -> bool:
@@ -97,6 +119,12 @@ class DayLog:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._day: date | None = None
         self._writer: sqlite3.Connection | None = None
+        self._unscrubbed: set[date] = set()
+
+    @property
+    def clean(self) -> bool:
+        """Whether what was overwritten beside the writer is out of every file's journal."""
+        return not self._unscrubbed
 
     def days(self) -> list[date]:
         """The days that have a file, oldest first."""
@@ -161,7 +189,10 @@ class DayLog:
                 yield index, held
         for day in days:
             behind = position_of(day, (1 << _ROW_BITS) - 1)
-            connection = sqlite3.connect(f"file:{self._path(day)}?mode=ro", uri=True, timeout=5)
+            try:
+                connection = connect_to_read(self._path(day))
+            except FileNotFoundError:
+                continue  # Purged since the days were listed.
             try:
                 for index, (tenant, instance, after) in enumerate(wanted):
                     if after >= behind:
@@ -185,7 +216,10 @@ class DayLog:
         Belongs on the writer's thread.
         """
         for day in self.days()[-2:]:
-            connection = self._writer if day == self._day and self._writer is not None else connect(self._path(day))
+            try:
+                connection = self._writer if day == self._day and self._writer is not None else connect(self._path(day))
+            except FileNotFoundError:
+                continue
             try:
                 connection.execute("BEGIN IMMEDIATE")
                 for item in items:
@@ -195,6 +229,7 @@ class DayLog:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 if connection is not self._writer:
+                    self._unscrubbed.add(day)
                     connection.close()
 
     def _redact(self, connection: sqlite3.Connection, day: date, item: Redaction) -> None:
@@ -219,7 +254,10 @@ class DayLog:
         """
         done = 0
         for day in self.days():
-            connection = connect(self._path(day))
+            try:
+                connection = connect(self._path(day))
+            except FileNotFoundError:
+                continue
             try:
                 connection.execute("BEGIN IMMEDIATE")
                 found = connection.execute(
@@ -233,7 +271,8 @@ class DayLog:
                     connection.execute("UPDATE log SET kind = 'tombstone', payload = ? WHERE id = ?", (sealed, row_id))
                 connection.execute("COMMIT")
                 done += len(found)
-                scrub(connection)
+                if not scrub(connection):
+                    self._unscrubbed.add(day)
             finally:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
@@ -272,8 +311,23 @@ class DayLog:
         return codec.stored(tenant, instance, position, kind=kind, utc_ms=utc_ms, seq=seq, payload=payload)
 
     def scrub(self) -> bool:
-        """Empties the writer's journal, where overwritten pages live on; False while a reader holds it."""
-        return self._writer is None or scrub(self._writer)
+        """Empties the journals: what was overwritten lives on until its file has taken the journal in.
+
+        Belongs on the writer's thread.
+
+        Returns:
+            False while a reader holds one.
+        """
+        done = self._writer is None or scrub(self._writer)
+        for day in list(self._unscrubbed):
+            try:
+                with closing(connect(self._path(day))) as connection:
+                    clean = scrub(connection)
+            except FileNotFoundError:
+                clean = True
+            if clean:
+                self._unscrubbed.discard(day)
+        return done and self.clean
 
     def purge(self, before: date) -> list[date]:
         """Unlinks the files of all days before a day.
@@ -303,6 +357,7 @@ class DayLog:
             day = max(day, self._day)
         if self._writer is None or day != self._day:
             self.close()
+            self._path(day).touch(mode=0o600)
             self._writer = connect(self._path(day))
             self._writer.executescript(_SCHEMA)
             self._writer.execute(f"PRAGMA user_version={SCHEMA_VERSION}")

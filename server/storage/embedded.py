@@ -24,7 +24,10 @@ from sqlalchemy.exc import OperationalError as SQLAlchemyOperationalError
 from detector.alerts import Alert
 from detector.events import EarlierComplaint
 from server.errors import OverloadedError, StorageError
+from server.storage.aside import purge_aside
 from server.storage.daylog import DayLog, day_of
+from server.storage.keyfile import KeySource, current_ids, open_vault
+from server.storage.lock import Held, serve, share, shared
 from server.storage.port import Batch, CallRecord, Committed, Snapshot, Stored, StreamEntry
 from server.storage.retention import forget_records, forget_words
 from server.storage.statedb import StateDatabase, open_engine
@@ -57,10 +60,16 @@ class EmbeddedLog:
         data_dir: directory of all files; made when absent, readable by its owner only.
         now_ms: UTC in milliseconds since 1970.
         vault: seals what people said, from `keyfile.open_vault`.
+        lock: to be let go with the files.
+
+    Raises:
+        SetupError: something that must be alone in the directory is at work.
     """
 
-    def __init__(self, data_dir: Path, *, now_ms: Callable[[], int] = _now_ms, vault: Vault = PLAIN) -> None:
-        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    def __init__(
+        self, data_dir: Path, *, now_ms: Callable[[], int] = _now_ms, vault: Vault = PLAIN, lock: Held | None = None
+    ) -> None:
+        self._locks = [share(data_dir), *([lock] if lock is not None else ())]
         self._data_dir = data_dir
         self._days = DayLog(data_dir / "log", vault)
         self._state = StateDatabase(open_engine(data_dir / "state.sqlite"), vault)
@@ -180,7 +189,7 @@ class EmbeddedLog:
 
     def purge(self, *, keep_days: int, keep_record_days: int) -> int:
         """Unlinks day files older than `keep_days`, takes the words of that age out of alerts, and deletes what is left
-        of calls that ended more than `keep_record_days` ago; calls under hold stay.
+        of calls that ended more than `keep_record_days` ago, and copies that were set aside; calls under hold stay.
 
         Returns:
             How many day files went.
@@ -192,12 +201,13 @@ class EmbeddedLog:
         midnight_ms = now_ms - now_ms % day_ms
         forget_words(self._state.engine, self._state.bodies, midnight_ms - keep_days * day_ms, held)
         forget_records(self._state.engine, midnight_ms - keep_record_days * day_ms, held)
+        purge_aside(self._data_dir, now_ms=now_ms, keep_days=keep_days)
         self.scrub_soon()
         return gone
 
     def scrub_soon(self) -> None:
         """Words were overwritten beside the writer: the journals are emptied of them, where a reader holds one a little later."""
-        if not self._state.scrub():
+        if not (self._state.scrub() and self._days.clean):
             self._unscrubbed = True
 
     def free_bytes(self) -> int:
@@ -214,6 +224,9 @@ class EmbeddedLog:
             self._queue.put(None)
             self._thread.join(CLOSE_S)
         self._state.engine.dispose()
+        if not self._thread.is_alive():
+            for lock in self._locks:
+                lock.close()
 
     def _run(self) -> None:
         running = True
@@ -247,7 +260,8 @@ class EmbeddedLog:
         """Takes what was masked out of the journals as well; while a reader holds one it is tried again."""
         self._scrub_due_s = time.monotonic() + SCRUB_EVERY_S
         try:
-            self._unscrubbed = not (self._days.scrub() and self._state.scrub())
+            done = [self._days.scrub(), self._state.scrub()]
+            self._unscrubbed = not all(done)
         except Exception as error:
             _log.warning("journal not emptied", extra={"error": type(error).__name__})
 
@@ -300,6 +314,17 @@ class EmbeddedLog:
             probe=any(batch.probe for batch in batches),
         )
         return _split(cursors, [len(batch.alerts) for batch in batches])
+
+
+def serving_log(data_dir: Path, source: KeySource) -> EmbeddedLog:
+    """The log of the directory's one server.
+
+    Raises:
+        SetupError: a key is missing or wrong, or the directory is another's.
+    """
+    with shared(data_dir):  # The keys that are read are still right when they are used.
+        vault = open_vault(data_dir, source)
+        return EmbeddedLog(data_dir, vault=vault, lock=serve(data_dir, current_ids(vault)))
 
 
 def _of_the_machine(error: Exception) -> bool:

@@ -12,7 +12,6 @@ import json
 import os
 import re
 import secrets
-import sqlite3
 import subprocess
 from collections.abc import Sequence
 from contextlib import closing
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from server.errors import SetupError
+from server.storage.daylog import connect_to_read
 from server.storage.vault import KEY_BYTES, PLAIN, Key, SealError, Vault
 
 COMMAND_TIMEOUT_S: Final = 30
@@ -69,13 +69,18 @@ def add_key(path: Path, tenant: str | None = None) -> str:
     Raises:
         SetupError: the file cannot be written.
     """
+    if tenant is not None and tenant.split() != [tenant]:
+        raise SetupError("tenant: expected a name without spaces")
     line = new_key_line(tenant)
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(line + "\n")
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        with os.fdopen(descriptor, "r+b") as file:
+            # A last line without its end would take the new one in, and both keys be lost.
+            broken = file.read()[-1:] not in (b"", b"\n")
+            file.write(b"\n" * broken + line.encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
+        sync_folder(path.absolute().parent)
     except OSError as error:
         raise SetupError(f"{path}: {error.strerror}") from None
     return line.split(" ", maxsplit=1)[0]
@@ -272,7 +277,7 @@ def _holds_words(data_dir: Path) -> bool:
     path = data_dir / "state.sqlite"
     if not path.exists():
         return False
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)) as connection:
+    with closing(connect_to_read(path)) as connection:
         there = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         return any(
             connection.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone() is not None  # noqa: S608 - names of ours

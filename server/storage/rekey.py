@@ -18,7 +18,7 @@ from typing import Any, Final
 from server.errors import SetupError
 from server.storage import codec
 from server.storage.bodies import SEALED, Place
-from server.storage.daylog import connect, scope_of, scrub
+from server.storage.daylog import connect, connect_to_read, scope_of, scrub
 from server.storage.keyfile import (
     KeySource,
     check_mark,
@@ -28,6 +28,7 @@ from server.storage.keyfile import (
     read_mark,
     write_mark,
 )
+from server.storage.lock import attend, serving_with
 from server.storage.retention import SCOPE
 from server.storage.vault import SealError, Vault
 
@@ -87,67 +88,98 @@ def _pages(connection: sqlite3.Connection, column: _Column) -> Iterator[list[tup
         last = rows[-1][0]
 
 
-def rekey(data_dir: Path, source: KeySource, *, off: bool = False) -> int:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rekeyed:
+    """What became of the values.
+
+    Args:
+        changed: sealed anew, or opened.
+        damaged: those that cannot be opened; they stay as they are, and one of them must not keep all others.
+    """
+
+    changed: int
+    damaged: int = 0
+
+
+def rekey(data_dir: Path, source: KeySource, *, off: bool = False) -> Rekeyed:
     """Seals every value with the newest key of its tenant; values that were not sealed before are sealed now.
 
     Args:
         off: open every value instead, and leave it so.
 
     Returns:
-        How many values changed.
+        What became of the values.
 
     Raises:
-        SetupError: there are no keys, one is missing or wrong, or a value cannot be opened; what was done stays.
+        SetupError: there are no keys, one is missing or wrong, or the directory is in use by a server that would go on
+            without them.
     """
-    keys, mark = read_keys(source), read_mark(data_dir)
-    if not keys:
-        raise SetupError("encryption: set key_file or key_command")
-    if mark is not None:
-        check_mark(data_dir, mark, keys, source)
-    target = Vault() if off else Vault(keys)
-    reader = Vault(keys, accept_plain=mark is None or mark.unfinished)
-    known = set(mark.checks) if mark is not None else set()
-    write_mark(
-        data_dir, Vault(keys), known | current_ids(Vault(keys)), unfinished=off or mark is None or mark.unfinished
-    )
-    done = sum(_rekey_column(column, reader, target) for column in _columns(data_dir))
-    if off:
-        drop_mark(data_dir)
-    else:
-        write_mark(data_dir, target, current_ids(target))
-    return done
+    with attend(data_dir) as alone:
+        keys, mark = read_keys(source), read_mark(data_dir)
+        if not keys:
+            raise SetupError("encryption: set key_file or key_command")
+        if mark is not None:
+            check_mark(data_dir, mark, keys, source)
+        known, current = set(mark.checks) if mark is not None else set(), current_ids(Vault(keys))
+        began_plain = mark is None or mark.unfinished
+        if not alone and (off or began_plain):
+            raise SetupError(f"{data_dir}: in use; stop the server first")
+        if not alone and (serving_with(data_dir) or frozenset()) != current:
+            raise SetupError(f"{data_dir}: in use by what does not know the newest key; restart the server first")
+        target = Vault() if off else Vault(keys)
+        reader = Vault(keys, accept_plain=began_plain)
+        write_mark(data_dir, Vault(keys), known | current, unfinished=off or began_plain)
+        parts = [_rekey_column(column, reader, target) for column in _columns(data_dir)]
+        found = Rekeyed(changed=sum(part.changed for part in parts), damaged=sum(part.damaged for part in parts))
+        if off:
+            drop_mark(data_dir)
+        else:
+            # What cannot be opened may be a value of an older key in the wrong place.
+            write_mark(data_dir, Vault(keys), current | known if found.damaged else current)
+        return found
 
 
-def _rekey_column(column: _Column, reader: Vault, target: Vault) -> int:
-    done = 0
+def _rekey_column(column: _Column, reader: Vault, target: Vault) -> Rekeyed:
+    done = damaged = 0
     update = f"UPDATE {column.table} SET {column.body} = ? WHERE rowid = ?"  # noqa: S608 - names of ours
-    with closing(connect(column.path)) as connection:
+    try:
+        connected = connect(column.path)
+    except FileNotFoundError:
+        return Rekeyed(changed=0)  # A purge came between.
+    with closing(connected) as connection:
         pages = _pages(connection, column)
         while True:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 page = next(pages, None)
                 for rowid, place, value in page or ():
-                    if not target.current(place[0], value):
-                        connection.execute(update, (target.seal(*place, reader.open(*place, value)), rowid))
-                        done += 1
+                    try:
+                        if target.current(place[0], value):
+                            continue
+                        sealed = target.seal(*place, reader.open(*place, value))
+                    except SealError:
+                        damaged += 1
+                        continue
+                    connection.execute(update, (sealed, rowid))
+                    done += 1
                 connection.execute("COMMIT")
-            except SealError as error:
-                where = f"{column.path.name}: {column.table}: row {rowid}"
-                raise SetupError(f"{where}: cannot be opened ({error}); see `mamori db verify`") from None
             finally:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
             if page is None:
                 scrub(connection)
-                return done
+                return Rekeyed(changed=done, damaged=damaged)
 
 
 def unopened(data_dir: Path, vault: Vault) -> Iterator[str]:
     """Values that cannot be opened, one line for each table and reason."""
     for column in _columns(data_dir):
         found: dict[str, list[int]] = {}
-        with closing(sqlite3.connect(f"file:{column.path}?mode=ro", uri=True, timeout=5)) as connection:
+        try:
+            connected = connect_to_read(column.path)
+        except FileNotFoundError:
+            continue  # A purge came between.
+        with closing(connected) as connection:
             for page in _pages(connection, column):
                 for rowid, place, value in page:
                     try:
