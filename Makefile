@@ -3,9 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 TORCH ?= torch==2.13.0
-EXTRAS := dev
+EXTRAS := dev,cluster
 ifeq ($(MAMORI_REQUIRE),all)
-EXTRAS := dev,torch
+EXTRAS := dev,cluster,torch
 endif
 
 .PHONY: demo test explore lint clean

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.servers import find_nats, find_postgres
 from benchmarks.small_disk import NoDiskError, small_disk
 from tests.exploring import load_profile
 
@@ -32,6 +33,8 @@ _PRESENT = {
     "transformers": lambda: importlib.util.find_spec("transformers") is not None,
     "chromium": lambda: shutil.which("chromium") is not None,
     "mount": _may_mount,
+    "nats": lambda: find_nats() is not None and importlib.util.find_spec("nats") is not None,
+    "postgres": lambda: find_postgres() is not None and importlib.util.find_spec("psycopg") is not None,
     "node": lambda: shutil.which("node") is not None,
 }
 

@@ -13,9 +13,9 @@ from enum import StrEnum
 from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import sqlite
 
 from server.storage.bodies import Bodies
+from server.storage.dialect import insert
 from server.storage.tables import OUTBOX, SENDERS
 
 MAX_PENDING: Final = 50_000
@@ -89,7 +89,7 @@ class Outbox:
         """Takes up a sender; one that is new begins at the given cursor, not with the past."""
         row = {"name": name, "tenant": tenant, "cursor": cursor, "disabled_reason": ""}
         with self._engine.begin() as connection:
-            connection.execute(sqlite.insert(SENDERS).values(**row).on_conflict_do_nothing())
+            connection.execute(insert(connection, SENDERS).values(**row).on_conflict_do_nothing())
             found = connection.execute(sa.select(SENDERS).where(SENDERS.c.name == name)).one()
             if found.tenant != tenant:
                 connection.execute(SENDERS.update().where(SENDERS.c.name == name).values(row))
@@ -133,8 +133,8 @@ class Outbox:
                     if waiting >= MAX_PENDING:
                         values |= {"state": MessageState.DEAD.value, "reason": "overflow"}
                     waiting += 1
-                insert = sqlite.insert(OUTBOX).values(values)
-                connection.execute(insert.on_conflict_do_nothing(index_elements=["sender", "message_id"]))
+                adding = insert(connection, OUTBOX).values(values)
+                connection.execute(adding.on_conflict_do_nothing(index_elements=["sender", "message_id"]))
             if cursor is not None:
                 connection.execute(SENDERS.update().where(SENDERS.c.name == name).values(cursor=cursor))
 

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from typing import Final
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import sqlite
 
 from server.attention import Attentions, Spent
+from server.storage.dialect import insert
 from server.storage.tables import ATTENTION
 
 MAX_UNSAVED: Final = 20_000
@@ -96,7 +96,7 @@ class AttentionStore:
             connection.execute(ATTENTION.delete().where(ATTENTION.c.utc_ms <= self._utc_ms() - self._window_ms))
             if rows:
                 connection.execute(
-                    sqlite.insert(ATTENTION).on_conflict_do_nothing(),
+                    insert(connection, ATTENTION).on_conflict_do_nothing(),
                     [
                         {
                             "tenant": item.tenant, "name": item.name, "cursor": item.cursor, "utc_ms": at_ms,

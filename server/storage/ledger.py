@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import sqlite
 
 from detector.events import EarlierComplaint
 from detector.ledger import is_shared
 from detector.rules import RepetitionRules
 from server.storage.bodies import Bodies
+from server.storage.dialect import insert
 from server.storage.port import LedgerEntry
 from server.storage.tables import LEDGER, LEDGER_SHARED
 
@@ -25,7 +25,7 @@ def put(connection: sa.Connection, entry: LedgerEntry, bodies: Bodies) -> None:
     if _shared(connection, entry.tenant, entry.caller_key):
         return
     row = {name: getattr(entry, name) for name in entry.__dataclass_fields__} | {"centre": bodies.centre_body(entry)}
-    connection.execute(sqlite.insert(LEDGER).values(**row).on_conflict_do_nothing())
+    connection.execute(insert(connection, LEDGER).values(**row).on_conflict_do_nothing())
     since_ms = entry.utc_ms - DAY_MS
     day = _entries(connection, entry.tenant, entry.caller_key, since_ms=since_ms, limit=MAX_A_DAY, bodies=bodies)
     if is_shared(day, similarity=_SAME):

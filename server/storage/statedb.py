@@ -14,11 +14,13 @@ from typing import Any, Final, cast
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
-from sqlalchemy.dialects import sqlite
+from sqlalchemy.exc import OperationalError
 
 from detector.alerts import CLOSED, Alert, AlertEvent, AlertState
 from detector.events import EarlierComplaint
 from detector.replaying import parse_utc_ms
+from server.errors import SetupError, StorageError
+from server.storage import dialect
 from server.storage import ledger as ledger_table
 from server.storage.bodies import Bodies
 from server.storage.daylog import scrub
@@ -27,8 +29,15 @@ from server.storage.redactions import redact
 from server.storage.tables import ALERT_EVENTS, ALERTS, AUDIT, CALLS, SNAPSHOTS
 from server.storage.vault import PLAIN, Vault
 
+MIN_POSTGRES: Final = 15
+POSTGRES_PORT: Final = 5432
+CONNECT_S: Final = 5
+"""Seconds for a connection, and for a free one of the pool."""
+_SESSION: Final = "-c synchronous_commit=on -c statement_timeout=30000 -c lock_timeout=5000 -c idle_in_transaction_session_timeout=10000"
+"""What a commit confirms is on the disk, whatever the server's own setting; a process that was stopped in the middle of a
+transaction loses it, and its locks with it."""
+
 _CLOSED: Final = tuple(state.value for state in CLOSED)
-_PROBE: Final = "PRAGMA user_version=0"
 _ALERT_COLUMNS: Final = (ALERTS.c.tenant, ALERTS.c.alert_id, ALERTS.c.version, ALERTS.c.instance, ALERTS.c.body)
 
 
@@ -49,11 +58,54 @@ def open_engine(path: Path) -> sa.Engine:
     return engine
 
 
+def open_postgres(url: str) -> sa.Engine:
+    """Opens the state of record on PostgreSQL and brings its schema up to date.
+
+    Args:
+        url: `postgresql://USER:PASSWORD@HOST:PORT/NAME`.
+
+    Raises:
+        SetupError: not such an address, or the extra `cluster` is not installed.
+        StorageError: the server cannot be reached, or is too old; says which.
+    """
+    engine = _postgres_engine(url)
+    where = f"{engine.url.host or 'localhost'}:{engine.url.port or POSTGRES_PORT}"
+    try:
+        with engine.connect() as connection:
+            version = int((connection.dialect.server_version_info or (0,))[0])
+        if version < MIN_POSTGRES:
+            raise StorageError(f"database: PostgreSQL {version} at {where}; expected {MIN_POSTGRES} or newer")
+        migrate(engine)
+    except OperationalError as error:
+        engine.dispose()
+        raise StorageError(f"database: PostgreSQL at {where} cannot be reached ({type(error.orig).__name__})") from None
+    return engine
+
+
+def _postgres_engine(url: str) -> sa.Engine:
+    try:
+        address = sa.make_url(url)
+    except sa.exc.ArgumentError:
+        address = None
+    if address is None or address.get_backend_name() != "postgresql":
+        raise SetupError("database: expected postgresql://USER:PASSWORD@HOST:PORT/NAME")
+    try:
+        return sa.create_engine(
+            address.set(drivername="postgresql+psycopg"),
+            pool_pre_ping=True,
+            pool_timeout=CONNECT_S,
+            connect_args={"connect_timeout": CONNECT_S, "options": _SESSION},
+        )
+    except ModuleNotFoundError:
+        raise SetupError("database: PostgreSQL needs the extra `cluster`: pip install 'mamori[cluster]'") from None
+
+
 def migrate(engine: sa.Engine) -> None:
-    """Applies the migrations that the database lacks."""
+    """Applies the migrations that the database lacks; one process at a time."""
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     with engine.begin() as connection:
+        dialect.lock_schema(connection)
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
 
@@ -90,7 +142,7 @@ class StateDatabase:
             return []
         with self.engine.begin() as connection:
             if probe:
-                connection.exec_driver_sql(_PROBE)
+                dialect.probe(connection)
             if calls:
                 self._put(connection, CALLS, [_fields(item) for item in calls])
             if snapshots:
@@ -106,7 +158,12 @@ class StateDatabase:
         return cursors
 
     def scrub(self) -> bool:
-        """Empties the journal, where overwritten pages live on; False while a reader holds it."""
+        """Empties the journal, where overwritten pages live on; False while a reader holds it.
+
+        PostgreSQL has no such thing: there old versions of a row go with its vacuum.
+        """
+        if self.engine.dialect.name != "sqlite":
+            return True
         connection = self.engine.raw_connection()
         try:
             return scrub(cast("sqlite3.Connection", connection.driver_connection))
@@ -114,7 +171,7 @@ class StateDatabase:
             connection.close()
 
     def _put(self, connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) -> None:
-        insert = sqlite.insert(table)
+        insert = dialect.insert(connection, table)
         keys = [column.name for column in table.primary_key]
         changes = {column.name: insert.excluded[column.name] for column in table.columns if column.name not in keys}
         connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=changes), rows)
@@ -122,7 +179,7 @@ class StateDatabase:
     def _alert(self, connection: sa.Connection, tenant: str, instance: str, event: AlertEvent) -> int | None:
         alert = event.alert
         written = connection.execute(
-            sqlite.insert(ALERT_EVENTS)
+            dialect.insert(connection, ALERT_EVENTS)
             .values(
                 tenant=tenant,
                 alert_id=alert.alert_id,
@@ -132,8 +189,9 @@ class StateDatabase:
                 body=self.bodies.event_body(tenant, event),
             )
             .on_conflict_do_nothing(index_elements=["tenant", "alert_id", "version"])
-        )
-        if written.rowcount < 1:
+            .returning(ALERT_EVENTS.c.cursor)
+        ).scalar()
+        if written is None:
             return None
         row = {
             "tenant": tenant,
@@ -154,9 +212,10 @@ class StateDatabase:
             "body": self.bodies.alert_body(tenant, alert),
         }
         self._put(connection, ALERTS, [row])
-        return int(written.lastrowid)
+        return int(written)
 
     def _audit(self, connection: sa.Connection, entry: AuditEntry) -> None:
+        dialect.lock_audit(connection)
         last = connection.execute(sa.select(AUDIT.c.digest).order_by(AUDIT.c.id.desc()).limit(1)).scalar() or ""
         connection.execute(AUDIT.insert().values(**_fields(entry), digest=chain_digest(last, entry)))
 

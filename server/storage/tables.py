@@ -28,6 +28,8 @@ CALLS: Final = sa.Table(
     sa.Column("hold_ms", sa.BigInteger, nullable=False),
     sa.Column("monitoring", sa.String(32), nullable=False),
     sa.Column("caller_key", sa.String(64)),
+    sa.Column("partition", sa.Integer),
+    sa.Index("calls_by_partition", "partition", "ended_ms"),
     sa.Index("calls_by_caller", "tenant", "caller_key"),
     sa.Index("calls_by_id", "tenant", "call_id", "started_ms"),
     sa.Index("calls_open", "ended_ms"),
@@ -242,3 +244,26 @@ ATTENTION: Final = sa.Table(
     sa.Index("attention_by_time", "utc_ms"),
 )
 """What was loud for whom, and what their budget muted, within the running window."""
+
+PARTITIONS: Final = sa.Table(
+    "partitions",
+    METADATA,
+    sa.Column("partition", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("epoch", sa.BigInteger, nullable=False),
+    sa.Column("owner", sa.String(64), nullable=False),
+    sa.Column("seq", sa.BigInteger, nullable=False),
+    sa.Column("seq_epoch", sa.BigInteger, nullable=False),
+)
+"""Of the cluster: who may write for a partition (`epoch`, of the lease), and up to which sequence of the log all is in the
+other tables; `seq_epoch` is whose own rows counted there."""
+
+UNTOLD: Final = sa.Table(
+    "untold",
+    METADATA,
+    sa.Column("tenant", sa.String(64), primary_key=True),
+    sa.Column("alert_id", sa.String(64), primary_key=True),
+    sa.Column("version", sa.Integer, primary_key=True),
+    sa.Column("partition", sa.Integer, nullable=False),
+    sa.Index("untold_by_partition", "partition"),
+)
+"""Of the cluster: alert events that were stored and are not on the alert stream yet."""
