@@ -24,6 +24,7 @@ import httpx
 from playwright.async_api import Browser, Page, async_playwright
 
 from benchmarks.crash import Process
+from benchmarks.mistakes import development_files
 from models.corpus.callscript import Script, events_of, parse_scripts
 from server.client import IngestClient
 from server.demo import demo_calls, with_partials
@@ -106,7 +107,7 @@ def _alert(call: dict[str, Any], chance: random.Random) -> dict[str, Any]:
 def centre() -> list[Script]:
     """Who is on the phone: some calls that go wrong among many that do not."""
     fair: list[Script] = []
-    for path in sorted(Path("models/corpus").glob("calls.*.txt")):
+    for path in development_files():
         fair += [
             script for script in parse_scripts(path.read_text(encoding="utf-8")) if not script.meta.get("harassing")
         ]

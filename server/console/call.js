@@ -18,13 +18,13 @@ export function CallPage({ desk, id }) {
     <${Others} desk=${desk} id=${id} />
     <section class="panel talk-panel" id="call" aria-labelledby="call-title">
       <${Head} desk=${desk} id=${id} call=${call} />
-      <${Circles} alerts=${alerts} />
+      <${Circles} alerts=${alerts} desk=${desk} />
       <${Transcript} desk=${desk} alerts=${alerts} />
     </section>
     <aside class="panel guide" aria-label=${t("supervisor")}>
       <${Links} links=${call?.links ?? alerts[0]?.links} />
       <${Procedure} call=${call} alert=${alerts[0]} />
-      ${alerts.length ? html`<ol class="cards">${alerts.map((alert) => html`<${Still} key=${alert.alert_id} of=${[alert, language, desk.store.problems.get(alert.alert_id)]}
+      ${alerts.length ? html`<ol class="cards">${alerts.map((alert) => html`<${Still} key=${alert.alert_id} of=${[alert, language, desk.store.problems.get(alert.alert_id), alert.evidence.filter((piece) => desk.store.segments.has(piece.segment_id)).length]}
         draw=${() => html`<${Card} desk=${desk} alert=${alert} open=${true} inCall=${true} />`} />`)}</ol>` : html`<p class="empty">${t("no_alerts_here")}</p>`}
       ${alerts[0] ? html`<p class="soft">${t("versions", { rules: alerts[0].rules_version, model: alerts[0].model_version })}</p>` : null}
     </aside>
@@ -54,7 +54,8 @@ function Head({ desk, id, call }) {
 function Procedure({ call, alert }) {
   const reached = STEPS.indexOf(call?.step || alert?.step || "");
   const wanted = alert?.suggestion.step;
-  const next = STEPS.includes(wanted) ? STEPS.indexOf(wanted) : alert?.kind === "abuse" && RANK[alert.level] >= RANK.warning ? reached + 1 : -1;
+  // Who takes over may end the call if the operator has spoken up before; else a warning comes first, as in the words shown.
+  const next = wanted === "takeover" ? STEPS.indexOf(reached < 0 ? "first_warning" : "may_end") : STEPS.indexOf(wanted);
   return html`<section aria-labelledby="steps-title"><h2 id="steps-title" title=${t("procedure_why")}>${t("procedure")}</h2>
     ${wanted === "takeover" ? html`<p class="alarm-line">■ ${t("step_takeover")}</p>` : null}
     <ol class="steps">${STEPS.map((step, index) => html`<li key=${step} class=${index <= reached ? "done" : index === next ? "next" : ""} aria-current=${index === next ? "step" : null}>

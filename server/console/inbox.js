@@ -3,6 +3,7 @@
 import { html } from "./vendor/preact/index.js";
 import { clock, lawIn, timeOfDay } from "./format.js";
 import { Badge, Copy, Icon, Links, Marked, Still, Tags } from "./parts.js";
+import { begun } from "./transcript.js";
 import { language, t } from "./words.js";
 
 const OVER_SHOWN = 30;
@@ -52,7 +53,7 @@ export function Card({ desk, alert, first, open, inCall }) {
       <span class="soft end">${timeOfDay(alert.raised_at, language)}</span></header>
     <div class="labels">${inCall ? null : html`<span class="tag kind">${t(alert.kind)}</span>`}<${Tags} labels=${alert.labels} />${alert.provisional ? html`<span class="tag partial">${t("provisional")}</span>` : null}${
       alert.late ? html`<span class="tag">${t("late")}</span>` : null}${alert.tier ? html`<span class="tag alarm">${t("passed_on", { n: alert.tier })}</span>` : null}</div>
-    ${alert.evidence.slice(0, open ? 3 : 1).map((piece) => html`<${Evidence} key=${piece.segment_id + piece.at_ms} piece=${piece} />`)}
+    ${alert.evidence.slice(0, open ? 3 : 1).map((piece) => html`<${Evidence} key=${piece.segment_id + piece.at_ms} piece=${piece} at_ms=${inCall ? begun(piece, desk) : piece.at_ms} />`)}
     ${open ? html`<${Detail} alert=${alert} inCall=${inCall} />` : null}
     ${alert.state !== "open" ? html`<p class="soft">${alert.assigned_to ? t("assigned_to", { name: alert.assigned_to }) : alert.acknowledged_by ? t("by", { name: alert.acknowledged_by }) : t(alert.state)}</p>` : null}
     <${Problem} desk=${desk} alert=${alert} />
@@ -65,7 +66,7 @@ export function Card({ desk, alert, first, open, inCall }) {
   </li>`;
 }
 
-export const Evidence = ({ piece }) => html`<blockquote><span class="soft">${clock(piece.at_ms)}</span> <${Marked} text=${piece.text} spans=${piece.spans} /></blockquote>`;
+export const Evidence = ({ piece, at_ms = piece.at_ms }) => html`<blockquote><span class="soft">${clock(at_ms)}</span> <${Marked} text=${piece.text} spans=${piece.spans} /></blockquote>`;
 
 // Reasons name labels by their ids; people read words.
 export const reason = (alert) => (alert.reason_text[language] || alert.reason).replace(/\b[a-z]+(?:_[a-z]+)+\b/g, (id) => (t(id) === id ? id : t(id).toLowerCase()));

@@ -7,6 +7,9 @@ import { language, t } from "./words.js";
 
 const NEAR_END_PX = 80;
 
+// Evidence is dated by its end; beside the talk it has the time that its line has there.
+export const begun = (piece, desk) => desk.store.segments.get(piece.segment_id)?.start_ms ?? piece.at_ms;
+
 export function Transcript({ desk, alerts }) {
   const list = useRef(null);
   const [follows, setFollows] = useState(true);
@@ -38,7 +41,7 @@ function line(desk, item, spans, round) {
 }
 
 // Each raising of the complaint with the answer that it came after.
-export function Circles({ alerts }) {
+export function Circles({ alerts, desk }) {
   const rounds = alerts.filter((alert) => alert.kind === "repetition").flatMap((alert) => alert.evidence).filter((piece) => piece.round).sort((a, b) => a.round - b.round);
   if (rounds.length < 2) return null;
   const show = (id) => {
@@ -49,6 +52,6 @@ export function Circles({ alerts }) {
   };
   return html`<section class="circles" aria-labelledby="circles-title"><h3 id="circles-title">↻ ${t("circles")}</h3><ol>${rounds.map((piece, index) => html`<li key=${piece.round}>
     ${index && piece.answer ? html`<div class="answer"><span class="soft">${t("answered")}</span> ${piece.answer}</div>` : null}
-    <button type="button" class="link" onClick=${() => show(piece.segment_id)}><b>${t("round_n", { n: piece.round })}</b> <span class="soft">${clock(piece.at_ms)}</span></button>
+    <button type="button" class="link" onClick=${() => show(piece.segment_id)}><b>${t("round_n", { n: piece.round })}</b> <span class="soft">${clock(begun(piece, desk))}</span></button>
     <div><${Marked} text=${piece.text} spans=${piece.spans} /></div></li>`)}</ol></section>`;
 }

@@ -203,7 +203,10 @@ def test_the_call_shows_partials_steps_phrase_law_and_links(send, page):
     expect(page.locator(".talk li.partial")).to_have_count(0, timeout=WAIT_MS)
     expect(page.locator(".talk li.evident mark")).to_contain_text("殺す")
     expect(page.locator(".steps li")).to_have_count(4)
-    expect(page.locator(".steps li.next")).to_have_count(1)
+    expect(page.locator(".steps li.next")).to_contain_text("一次警告")
+    assert "お電話を" in page.inner_text(".say .big")
+    line, cited = page.locator(".talk li.evident .soft").first, page.locator(".guide .card blockquote .soft").first
+    assert line.inner_text().split()[1].startswith(cited.inner_text())
     expect(page.locator(".guide")).to_contain_text("脅迫罪")
     assert page.locator(".guide > a").first.get_attribute("href") == "https://pbx.example/listen/c-1"
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
