@@ -55,21 +55,36 @@ class Callers:
         self._forgotten = forgotten
         self._utc_ms = utc_ms
 
-    def export(self, tenant: str, caller_key: str, *, personal: bool) -> dict[str, Any]:
-        """All that is stored of a caller: their calls as incident reports, and what the ledger holds.
+    def export(
+        self, tenant: str, caller_key: str, *, personal: bool, after: str = "", limit: int | None = None
+    ) -> dict[str, Any]:
+        """All that is stored of a caller: their calls as incident reports, oldest first, and what the ledger holds.
 
         Args:
             personal: whether the house's own people are named and their notes are shown.
+            after: the instance that the page before ended with (its `next`); empty for the first page.
+            limit: of calls; None for all. Where there are more, `next` says behind which to go on.
+
+        Raises:
+            SetupError: the caller has no call `after` which to go on.
         """
+        records = calls_of(self._state, self._days, tenant, caller_key)
+        if after:
+            at = next((number for number, item in enumerate(records, 1) if item.instance == after), None)
+            if at is None:
+                raise SetupError("after: expected the `next` of the page before")
+            records = records[at:]
+        page = records[:limit]
         calls = [
             assemble(read_sources(self._state.engine, self._state.bodies, record, self._days.read), personal=personal)
-            for record in calls_of(self._state, self._days, tenant, caller_key)
+            for record in page
         ]
         return {
             "format": FORMAT,
             "caller_key": caller_key,
             "exported_at": utc_text(self._utc_ms()),
             "calls": calls,
+            "next": page[-1].instance if len(page) < len(records) else None,
             "ledger": [
                 {"instance": entry["instance"], "at": utc_text(entry["utc_ms"]), "raisings": entry["raisings"]}
                 for entry in ledger_of(self._state, tenant, caller_key)
@@ -83,10 +98,11 @@ class Callers:
             KeptError: a call is under legal hold or still under way; nothing was deleted.
             SetupError: the list cannot be written; nothing was deleted.
         """
-        check_free(self._days, calls_of(self._state, self._days, tenant, caller_key))
-        now_ms = self._utc_ms()
-        add_forgotten(self._forgotten, [Forgotten(tenant=tenant, caller_key=caller_key, utc_ms=now_ms)])
-        return self._apply(Forgotten(tenant=tenant, caller_key=caller_key, utc_ms=now_ms)).calls
+        with self._days.deciding():
+            check_free(self._days, calls_of(self._state, self._days, tenant, caller_key))
+            item = Forgotten(tenant=tenant, caller_key=caller_key, utc_ms=self._utc_ms())
+            add_forgotten(self._forgotten, [item])
+            return self._apply(item).calls
 
     def again(self) -> Gone:
         """Goes through the list: what an older backup brought back goes once more.
@@ -99,7 +115,8 @@ class Callers:
             known = latest.get((item.tenant, item.caller_key))
             if known is None or known.utc_ms < item.utc_ms:
                 latest[item.tenant, item.caller_key] = item
-        found = [self._apply(item) for item in latest.values()]
+        with self._days.deciding():
+            found = [self._apply(item) for item in latest.values()]
         gone = Gone(calls=sum(item.calls for item in found), kept=sum(item.kept for item in found))
         if gone.calls:
             _log.warning("calls of forgotten callers were there again and are gone", extra={"calls": gone.calls})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import getpass
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -50,6 +51,16 @@ def installed(command: Callable[..., None], *, share: bool = True) -> Callable[.
 
 
 _STDIN = click.option("--password-stdin", is_flag=True, help="Read the password from standard input, one line.")
+
+
+def write_private(path: Path, text: str) -> None:
+    """Writes a file of people's words, readable by its owner only, also where one that others may read was there before."""
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+            os.fchmod(file.fileno(), 0o600)
+            file.write(text)
+    except OSError as error:
+        raise click.ClickException(f"{path}: {error.strerror}") from None
 
 
 def shell_actor() -> str:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any
 
 import click
 
-from server.cli_access import installed, open_state, record
+from server.cli_access import installed, open_state, record, write_private
 from server.installation import Installation
 
 _TENANT = click.option("--tenant", default="default", show_default=True)
@@ -42,8 +41,7 @@ def caller_export(
     if out is None:
         click.echo(text)
         return
-    with os.fdopen(os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        file.write(text + "\n")
+    write_private(out, text + "\n")
     click.echo(f"{out}: {len(document['calls'])} calls", err=True)
 
 
@@ -65,6 +63,15 @@ def caller_delete(caller: str | None, caller_key: str | None, yes: bool, tenant:
     except KeptError as error:
         record(open_state(where.data_dir), tenant=tenant, action="caller.delete.refused", target=key, detail=error.code)
         raise click.ClickException(f"{error}; nothing was deleted") from None
+    except Exception as error:
+        record(
+            open_state(where.data_dir),
+            tenant=tenant,
+            action="caller.delete.failed",
+            target=key,
+            detail=type(error).__name__,
+        )
+        raise
     record(open_state(where.data_dir), tenant=tenant, action="caller.delete", target=key, detail=f"calls={count}")
     click.echo(f"{count} calls emptied")
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from server.cli_access import DATA_DIR, installed, open_state, record, shell_actor
+from server.cli_access import DATA_DIR, installed, open_state, record, shell_actor, write_private
 from server.errors import RequestError
 from server.installation import Installation
 
@@ -70,7 +70,7 @@ def write(
     if out is None:
         click.echo(text)
     else:
-        out.write_text(text + "\n", encoding="utf-8")
+        write_private(out, text + "\n")
         click.echo(f"{out}: written", err=True)
 
 
@@ -116,7 +116,7 @@ def feedback(days: int, out: Path | None, tenant: str, where: Installation) -> N
     if out is None:
         sys.stdout.write(text)
     else:
-        out.write_text(text, encoding="utf-8")
+        write_private(out, text)
     record(state.engine, tenant=tenant, action="feedback.export", target=f"days={days}", detail=f"rows={len(kept)}")
     click.echo(f"{len(kept)} rows, {len(rows) - len(kept)} left out (no text any more, or no label)", err=True)
 

@@ -5,9 +5,11 @@
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
+import msgspec
 from fastapi import APIRouter, FastAPI
+from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from server.auth import Gate, Principal
@@ -18,6 +20,9 @@ from server.http_incidents import CONFIDANTS
 from server.redaction import caller_key
 from server.storage.embedded import EmbeddedLog
 from server.storage.port import AuditEntry, Batch
+
+MAX_CALLS: Final = 200
+"""Calls of one page of an export: a long one is a megabyte."""
 
 
 class CallerRequest(BaseModel):
@@ -33,6 +38,8 @@ class ExportRequest(CallerRequest):
     """What is wanted of a caller."""
 
     personal: bool = Field(False, description="With the names of the house's own people, and their notes")
+    after: str = Field("", max_length=320, description="`next` of the page before; none for the first page")
+    limit: int = Field(50, ge=1, le=MAX_CALLS, description="Calls of one page")
 
 
 class CallersApi:
@@ -58,7 +65,7 @@ class CallersApi:
     def mount(self, app: FastAPI) -> None:
         """Adds the routes."""
         router = APIRouter(prefix="/v1/callers", tags=["callers"])
-        router.post("/export")(self._export())
+        router.post("/export", response_model=dict[str, Any])(self._export())
         router.post("/delete")(self._delete())
         app.include_router(router)
 
@@ -78,17 +85,26 @@ class CallersApi:
             raise RequestError("bad_request", str(error), field="caller_key", status=422) from None
 
     def _export(self) -> Any:
-        async def export(
-            body: ExportRequest, who: Annotated[Principal, needs(self._gate, CONFIDANTS)]
-        ) -> dict[str, Any]:
-            """All that is stored of a caller; the access is put on record."""
+        one_at_a_time = asyncio.Lock()
+
+        async def export(body: ExportRequest, who: Annotated[Principal, needs(self._gate, CONFIDANTS)]) -> Response:
+            """All that is stored of a caller, page by page: as long as `next` is not null; the access is put on record."""
             key = self._key(who, body)
-            document = await asyncio.to_thread(partial(self._callers.export, who.tenant, key, personal=body.personal))
-            detail = f"calls={len(document['calls'])} personal={str(body.personal).lower()}"
-            await self._audit(who, "caller.export", key, detail)
-            return document
+            read = partial(self._page, who.tenant, key, body)
+            try:
+                async with one_at_a_time:
+                    count, page = await asyncio.to_thread(read)
+            except SetupError as error:
+                raise RequestError("bad_request", str(error), field="after", status=422) from None
+            await self._audit(who, "caller.export", key, f"calls={count} personal={str(body.personal).lower()}")
+            return Response(page, media_type="application/json")
 
         return export
+
+    def _page(self, tenant: str, key: str, body: ExportRequest) -> tuple[int, bytes]:
+        """How many calls are on a page, and the page, encoded: that takes its time, too."""
+        document = self._callers.export(tenant, key, personal=body.personal, after=body.after, limit=body.limit)
+        return len(document["calls"]), msgspec.json.encode(document)
 
     def _delete(self) -> Any:
         async def delete(
@@ -102,9 +118,14 @@ class CallersApi:
                 await self._audit(who, "caller.delete.refused", key, error.code)
                 raise RequestError(error.code, f"{error}; nothing was deleted", status=409) from None
             except SetupError:
+                await self._audit(who, "caller.delete.failed", key, "list")
                 raise RequestError(
                     "unavailable", "the list of forgotten callers cannot be written", status=503
                 ) from None
+            except Exception as error:
+                # The hash is on the list: the next start goes on with it.
+                await self._audit(who, "caller.delete.failed", key, type(error).__name__)
+                raise
             self._log.scrub_soon()
             await self._audit(who, "caller.delete", key, f"calls={count}")
             return {"ok": True, "caller_key": key, "calls": count}

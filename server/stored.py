@@ -141,10 +141,11 @@ def hold(where: Installation, call_id: str, tenant: str) -> int:
     if record.ended_ms is None:
         raise SetupError("call: expected one that has ended; put it under hold then")
     log = where.days()
-    rows = list(log.read(tenant, record.instance))
-    if not rows:
-        raise SetupError("call: nothing of its transcript is left")
-    return log.holds.add(rows)
+    with log.deciding():
+        rows = list(log.read(tenant, record.instance))
+        if not rows:
+            raise SetupError("call: nothing of its transcript is left")
+        return log.holds.add(rows)
 
 
 def release(where: Installation, call_id: str, tenant: str) -> int:
@@ -154,7 +155,9 @@ def release(where: Installation, call_id: str, tenant: str) -> int:
         SetupError: no such call.
     """
     (record,) = stored_calls(where, call_id, tenant)
-    return where.days().holds.release(tenant, record.instance)
+    log = where.days()
+    with log.deciding():
+        return log.holds.release(tenant, record.instance)
 
 
 def forget_caller(where: Installation, tenant: str, caller: str) -> int:

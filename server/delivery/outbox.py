@@ -139,7 +139,10 @@ class Outbox:
                 connection.execute(SENDERS.update().where(SENDERS.c.name == name).values(cursor=cursor))
 
     def due(self, name: str, now_ms: int, *, limit: int) -> list[Message]:
-        """Messages whose time has come, oldest first; of one alert only the first, so that its life is told in order."""
+        """Messages whose time has come, oldest first; of one alert only the first, so that its life is told in order.
+
+        One that cannot be opened becomes a dead letter (`unreadable`): nothing empty is sent in its place.
+        """
         earlier = OUTBOX.alias()
         ahead = sa.exists().where(
             earlier.c.sender == OUTBOX.c.sender,
@@ -159,7 +162,13 @@ class Outbox:
             .limit(limit)
         )
         with self._engine.connect() as connection:
-            return [_message(row, self._bodies.message(row)) for row in connection.execute(query)]
+            found = [(row, self._bodies.message(row)) for row in connection.execute(query)]
+        unreadable = [row.id for row, body in found if body is None]
+        if unreadable:
+            dead = {"state": MessageState.DEAD.value, "reason": "unreadable"}
+            with self._engine.begin() as connection:
+                connection.execute(OUTBOX.update().where(OUTBOX.c.id.in_(unreadable)).values(dead))
+        return [_message(row, body) for row, body in found if body is not None]
 
     def settle(self, message: Message, *, state: MessageState, reason: str, next_ms: int) -> None:
         """Notes what became of an attempt; the body of a sent message goes."""

@@ -123,9 +123,9 @@ class Bodies:
         row = SimpleNamespace(tenant=tenant, sender=sender, message_id=message_id)
         return self.vault.seal(*_message_place(row), body) if body else body
 
-    def message(self, row: Any) -> bytes:
-        """The body of a row of `outbox`; empty also when it cannot be opened."""
-        return (self._open(_message_place(row), row.body) or b"") if row.body else b""
+    def message(self, row: Any) -> bytes | None:
+        """The body of a row of `outbox`; None when it cannot be opened."""
+        return self._open(_message_place(row), row.body) if row.body else b""
 
     def note_body(self, tenant: str, instance: str, segment_id: str, utc_ms: int, note: str) -> bytes:
         """`flags.note`."""

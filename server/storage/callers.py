@@ -17,7 +17,7 @@ from detector.events import CallStarted
 from server.errors import KeptError
 from server.storage.daylog import DayLog
 from server.storage.port import CallRecord
-from server.storage.retention import CHUNK, without_words
+from server.storage.retention import CHUNK, without_words, writing
 from server.storage.statedb import StateDatabase
 from server.storage.tables import ALERT_EVENTS, ALERTS, CALLS, FLAGS, LEDGER, LEDGER_SHARED, OUTBOX, SNAPSHOTS
 
@@ -112,7 +112,7 @@ def forget_caller(
             kept += 1
             continue
         days.forget(tenant, record.instance)
-        with state.engine.begin() as connection:
+        with writing(state.engine) as connection:
             _forget_call(connection, state, record, now_ms)
         done += 1
     changed = done

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Final
 from detector.events import Segment
 from server.running_digits import masked_copy
 from server.storage import codec
+from server.storage.lock import deciding
 from server.storage.port import Redaction, Row, Stored
 from server.storage.retention import Holds
 from server.storage.vault import MARK, PLAIN, SealError, Vault
@@ -208,6 +209,10 @@ class DayLog:
                         yield index, rows
             finally:
                 connection.close()
+
+    def deciding(self) -> AbstractContextManager[None]:
+        """Keeps the purge, holds and deletions from one another, in whatever process."""
+        return deciding(self._folder)
 
     def redact(self, items: Sequence[Redaction]) -> None:
         """Rewrites segments that were masked after the fact, partials of them too, in the two newest files: a run of

@@ -195,13 +195,13 @@ class EmbeddedLog:
             How many day files went.
         """
         day_ms, now_ms = 86_400_000, self._now_ms()
-        held = self._days.holds.instances()
-        first = day_of(now_ms) - timedelta(days=keep_days)
-        gone = len(self._days.purge(first))
-        midnight_ms = now_ms - now_ms % day_ms
-        forget_words(self._state.engine, self._state.bodies, midnight_ms - keep_days * day_ms, held)
-        forget_records(self._state.engine, midnight_ms - keep_record_days * day_ms, held)
-        purge_aside(self._data_dir, now_ms=now_ms, keep_days=keep_days)
+        first, midnight_ms = day_of(now_ms) - timedelta(days=keep_days), now_ms - now_ms % day_ms
+        with self._days.deciding():
+            held = self._days.holds.instances()
+            gone = len(self._days.purge(first))
+            forget_words(self._state.engine, self._state.bodies, midnight_ms - keep_days * day_ms, held)
+            forget_records(self._state.engine, midnight_ms - keep_record_days * day_ms, held)
+            purge_aside(self._data_dir, now_ms=now_ms, keep_days=keep_days)
         self.scrub_soon()
         return gone
 

@@ -19,6 +19,7 @@ from typing import Final
 from server.errors import SetupError
 
 LOCK_FILE: Final = "in-use.lock"
+DECIDING_FILE: Final = "held.lock"
 SERVER_FILE: Final = "server.lock"
 """Held by the server; holds the ids of the keys that it seals new values with."""
 _WITHOUT_LOCKS: Final = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
@@ -94,6 +95,17 @@ def alone(data_dir: Path) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def deciding(folder: Path) -> Iterator[None]:
+    """One at a time decides what is kept and what goes (the purge, legal holds, deletions): waits for whoever is at it."""
+    descriptor = _opened(folder, DECIDING_FILE)
+    try:
+        _locked(descriptor, fcntl.LOCK_EX, wait=True)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def serve(data_dir: Path, key_ids: Iterable[str]) -> Held:
     """Becomes the directory's server.
 
@@ -132,9 +144,9 @@ def _opened(data_dir: Path, name: str) -> int:
         raise SetupError(f"{data_dir}: {error.strerror}") from None
 
 
-def _locked(descriptor: int, kind: int) -> bool:
+def _locked(descriptor: int, kind: int, *, wait: bool = False) -> bool:
     try:
-        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, kind | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         return False
     except OSError as error:

@@ -66,7 +66,7 @@ def _redact_outbox(
 ) -> None:
     mine = (OUTBOX.c.tenant == tenant) & (OUTBOX.c.alert_id == alert_id)
     for row in connection.execute(sa.select(OUTBOX).where(mine)).all():
-        before = body = bodies.message(row)
+        before = body = bodies.message(row) or b""
         for old, new in texts.items():
             body = body.replace(msgspec.json.encode(old)[1:-1], msgspec.json.encode(new)[1:-1])
         if body != before:

@@ -7,7 +7,8 @@ which level, what was done) serves reports for as long as the house says. The au
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -129,6 +130,14 @@ class Holds:
         return codec.stored(tenant, instance, position, kind=kind, utc_ms=utc_ms, seq=seq, payload=payload)
 
 
+@contextmanager
+def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """A transaction beside which nobody writes from its first read on, so that nothing newer is overwritten."""
+    with engine.begin() as connection:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        yield connection
+
+
 def without_words(alert: Alert) -> Alert:
     """An alert without what was said and what was noted on it."""
     evidence = tuple(replace(piece, text="", answer="", spans=()) for piece in alert.evidence)
@@ -152,7 +161,7 @@ def forget_words(engine: sa.Engine, bodies: Bodies, before_ms: int, held: Instan
         key = sa.tuple_(ALERTS.c.raised_ms, ALERTS.c.alert_id)
         query = sa.select(ALERTS).where(ALERTS.c.raised_ms < before_ms, key > low)
         query = query.order_by(ALERTS.c.raised_ms, ALERTS.c.alert_id).limit(CHUNK)
-        with engine.begin() as connection:
+        with writing(engine) as connection:
             rows = connection.execute(query).all()
             for row, alert in bodies.alerts(rows):
                 if (row.tenant, row.instance) in held or without_words(alert) == alert:
@@ -201,7 +210,7 @@ def _forget_history(engine: sa.Engine, bodies: Bodies, before_ms: int, held: Ins
             .order_by(ALERT_EVENTS.c.cursor)
             .limit(CHUNK)
         )
-        with engine.begin() as connection:
+        with writing(engine) as connection:
             rows = connection.execute(query).all()
             for row, event in bodies.events(rows):
                 plain = replace(event, alert=without_words(event.alert))

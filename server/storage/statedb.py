@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -26,6 +27,7 @@ from server.storage.bodies import Bodies
 from server.storage.daylog import scrub
 from server.storage.port import AuditEntry, CallRecord, LedgerEntry, Redaction, Snapshot, StreamEntry
 from server.storage.redactions import redact
+from server.storage.retention import without_words
 from server.storage.tables import ALERT_EVENTS, ALERTS, AUDIT, CALLS, SNAPSHOTS
 from server.storage.vault import PLAIN, Vault
 
@@ -177,6 +179,7 @@ class StateDatabase:
         connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=changes), rows)
 
     def _alert(self, connection: sa.Connection, tenant: str, instance: str, event: AlertEvent) -> int | None:
+        event = self._as_forgotten(connection, tenant, instance, event)
         alert = event.alert
         written = connection.execute(
             dialect.insert(connection, ALERT_EVENTS)
@@ -213,6 +216,22 @@ class StateDatabase:
         }
         self._put(connection, ALERTS, [row])
         return int(written)
+
+    def _as_forgotten(self, connection: sa.Connection, tenant: str, instance: str, event: AlertEvent) -> AlertEvent:
+        """Whoever acts on an alert of a call that is over may have read it before its words were taken away: they stay away."""
+        over = sa.select(CALLS.c.ended_ms).where(CALLS.c.tenant == tenant, CALLS.c.instance == instance)
+        if connection.execute(over).scalar() is None:
+            return event
+        stored = connection.execute(
+            sa.select(*_ALERT_COLUMNS).where(ALERTS.c.tenant == tenant, ALERTS.c.alert_id == event.alert.alert_id)
+        ).first()
+        before = self.bodies.alert(stored) if stored is not None else None
+        gone = {piece.segment_id for piece in before.evidence if not piece.text} if before is not None else set()
+        if not gone:
+            return event
+        pairs = zip(event.alert.evidence, without_words(event.alert).evidence, strict=True)
+        evidence = tuple(plain if piece.segment_id in gone else piece for piece, plain in pairs)
+        return replace(event, alert=replace(event.alert, evidence=evidence))
 
     def _audit(self, connection: sa.Connection, entry: AuditEntry) -> None:
         dialect.lock_audit(connection)

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import time
+from contextlib import closing
 
 import httpx
 import pytest
@@ -14,6 +16,7 @@ from server.storage.tables import AUDIT, OUTBOX
 from tests.server.delivery.receiver import KEY, OLD_KEY, receiving, secret, webhook
 from tests.server.running import ended, platform, said, serving, start, started, supervisor
 from tests.server.test_alerts import one_alert
+from tests.server.test_encryption import keys_at
 
 LOCAL = ["127.0.0.0/8"]
 
@@ -370,3 +373,24 @@ async def test_an_observed_call_is_told_to_nobody(tmp_path, receiver):
         await one_alert(again, "c-2")
         await settled(again, "sent")
     assert [got.json["data"]["alert"]["call_id"] for got in receiver.got] == ["c-2"]
+
+
+async def test_a_message_that_cannot_be_opened_is_a_dead_letter_and_nothing_empty_is_sent(tmp_path, receiver):
+    receiver.answer = lambda _got: (500, {})
+    keys = keys_at(tmp_path)
+    hook = webhook(tmp_path, receiver)
+    async with serving(tmp_path / "data", senders={"hook": hook}, encryption=keys) as running:
+        await one_alert(running)
+        await receiver.until(1)
+    with closing(sqlite3.connect(tmp_path / "data" / "state.sqlite")) as connection:
+        (body,) = connection.execute("SELECT body FROM outbox").fetchone()
+        connection.execute("UPDATE outbox SET next_ms = 0, body = ?", (body[:-1] + bytes((body[-1] ^ 1,)),))
+        connection.commit()
+    receiver.got.clear()
+    receiver.answer = lambda _got: (200, {})
+    async with serving(tmp_path / "data", senders={"hook": hook}, encryption=keys) as running:
+        await settled(running, "dead")
+        assert rows(running, "state", "reason") == [("dead", "unreadable")]
+        await one_alert(running, call_id="c-2")
+        (got,) = await receiver.until(1)
+        assert got.json["data"]["alert"]["call_id"] == "c-2"
