@@ -7,9 +7,13 @@ Calls stream in over the real websocket by the client that follows the protocol.
 
 - every acknowledged event is in the log, once, in the order of its call;
 - every utterance has its score in the log, or the reason why it has none (a machine that is too busy lets some expire);
+- what the log folds to is what the supervisors were told: the same alerts, versions and levels;
 - every alert that the same calls give without a crash, with the same utterances unscored, was raised, once, with rising
   versions and without a hole. Alerts of distress are left out of this comparison: they follow the clock, which runs on
   while the server is away.
+
+`--calls` sets how many calls begin in each cycle; `--server` names a module, with its arguments, that serves in place of
+`server.cli`, for example one whose model is slow.
 
 `--disk-full` fills a small disk under the server instead (root may mount one): first below `min_free_mb`, where a new call must
 be refused, then to the last byte, and kills it there in every other cycle.
@@ -20,31 +24,36 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import http.client
 import json
 import os
 import random
+import shlex
 import signal
 import socket
 import sys
 import tempfile
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from benchmarks.small_disk import small_disk
+from detector.alerts import AlertEvent
 from detector.events import Segment
 from detector.playbook import default_playbook
 from detector.rules import default_rules
 from detector.scoring import Scorer, ScoreRequest, ScoreResult, Unscored
+from detector.session import CallSession
 from models.scorer import load_scorer
 from server.app import partial_gate
 from server.client import IngestClient
+from server.recovery import refold
 from server.replay import replay
 from server.storage.daylog import DayLog
-from server.storage.port import Row
+from server.storage.port import CallRecord, Row, Stored
 from server.storage.statedb import StateDatabase, open_engine
 from server.wire import decode_event
 
@@ -57,6 +66,13 @@ LINES = (
     ("customer", "はい、わかりました"),
 )
 
+FLUSH_S = 120
+"""So long after the last restart everything must be acknowledged."""
+BACKLOG_CYCLES = 3
+"""A kill waits until no more than the events of so many cycles are unacknowledged: a server that is killed before it has heard
+what it missed gets nowhere, and proves nothing."""
+EVENTS_PER_CALL = 10
+"""About so many events has a call."""
 MIN_FREE_MIB = 4
 """Below so much room the server under test refuses new calls."""
 LOW_SEEN_S = 1.5
@@ -73,6 +89,7 @@ class Outcome:
     calls: int = 0
     events: int = 0
     acknowledged: int = 0
+    unacknowledged: int = 0
     lost_events: int = 0
     doubled_events: int = 0
     disordered_calls: int = 0
@@ -80,6 +97,7 @@ class Outcome:
     lost_alerts: int = 0
     doubled_alerts: int = 0
     broken_versions: int = 0
+    diverged_calls: int = 0
     late_alerts: int = 0
     unscored: int = 0
     unanswered: int = 0
@@ -94,11 +112,13 @@ class Outcome:
         """Whether nothing was lost, doubled or disordered."""
         return not (
             self.lost_events
+            or self.unacknowledged
             or self.doubled_events
             or self.disordered_calls
             or self.lost_alerts
             or self.doubled_alerts
             or self.broken_versions
+            or self.diverged_calls
             or self.unanswered
         )
 
@@ -164,6 +184,47 @@ class Process:
             await self._draining
 
 
+@contextlib.asynccontextmanager
+async def running(
+    process: Process, outcome: Outcome, on_nack: Callable[[dict[str, Any]], None] = lambda _nack: None
+) -> AsyncIterator[IngestClient]:
+    """A client of the process; what `settle` noted as not acknowledged is not waited for again."""
+    try:
+        async with IngestClient(f"ws://127.0.0.1:{process.port}", on_nack=on_nack) as client:
+            yield client
+    except TimeoutError:
+        if not outcome.unacknowledged:
+            await process.kill()
+            raise
+    except BaseException:
+        await process.kill()
+        raise
+
+
+async def connected(client: IngestClient, kills: int, backlog: int) -> None:
+    """Waits until the client has found the server again after so many kills, and has at most a backlog left: else they would
+    strike an idle one, or one that never gets beyond what it missed."""
+    async with asyncio.timeout(FLUSH_S):
+        while client.connects <= kills or client.unacked > backlog:  # noqa: ASYNC110 - it counts, it tells nobody
+            await asyncio.sleep(0.01)
+
+
+async def settle(client: IngestClient, process: Process, outcome: Outcome) -> None:
+    """Waits until all is acknowledged; if that does not come, notes what the server says of itself."""
+    try:
+        await client.flush(FLUSH_S)
+    except TimeoutError:
+        outcome.unacknowledged = client.unacked
+        answer = await asyncio.to_thread(_readiness, process.port)
+        outcome.examples.append(f"{client.unacked} events were never acknowledged; /readyz: {answer}")
+
+
+def _readiness(port: int) -> str:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection.request("GET", "/readyz")
+    return connection.getresponse().read().decode()
+
+
 def call_events(call_id: str, chance: random.Random) -> list[dict[str, Any]]:
     """One call of about a dozen events."""
     events: list[dict[str, Any]] = [{"type": "call.started", "call_id": call_id, "language": "ja", "queue": "q"}]
@@ -186,12 +247,14 @@ def call_events(call_id: str, chance: random.Random) -> list[dict[str, Any]]:
     return events
 
 
-async def run(cycles: int, seed: int, folder: Path, *, calls_per_cycle: int = 12) -> Outcome:
-    """Runs the cycles and checks."""
+async def run(
+    cycles: int, seed: int, folder: Path, *, calls_per_cycle: int = 12, command: Sequence[str] = ()
+) -> Outcome:
+    """Runs the cycles and checks; `command` serves in place of `server.cli`."""
     chance = random.Random(seed)
     outcome = Outcome(cycles=cycles)
     began_s = time.monotonic()
-    process = Process(folder)
+    process = Process(folder, *command)
     await process.start()
     sent: dict[str, list[dict[str, Any]]] = {}
 
@@ -200,8 +263,9 @@ async def run(cycles: int, seed: int, folder: Path, *, calls_per_cycle: int = 12
             await client.send(event)
             await asyncio.sleep(chance.random() * 0.02)
 
-    async with IngestClient(f"ws://127.0.0.1:{process.port}") as client:
+    async with running(process, outcome) as client:
         for cycle in range(cycles):
+            await connected(client, cycle, calls_per_cycle * EVENTS_PER_CALL * BACKLOG_CYCLES)
             names = [f"c{cycle}-{number}" for number in range(calls_per_cycle)]
             sent.update({name: call_events(name, chance) for name in names})
             feeding = [asyncio.create_task(feed(client, name)) for name in names]
@@ -209,11 +273,12 @@ async def run(cycles: int, seed: int, folder: Path, *, calls_per_cycle: int = 12
             await process.kill()
             outcome.restart_s.append(round(await process.start(), 2))
             await asyncio.gather(*feeding)
-        await client.flush(120)
+        await settle(client, process, outcome)
     await asyncio.sleep(3)
     await process.kill(signal.SIGTERM)
     outcome.calls = len(sent)
-    outcome.events = outcome.acknowledged = sum(map(len, sent.values()))
+    outcome.events = sum(map(len, sent.values()))
+    outcome.acknowledged = outcome.events - outcome.unacknowledged
     check(folder, sent, outcome)
     outcome.seconds = round(time.monotonic() - began_s, 1)
     return outcome
@@ -243,7 +308,7 @@ async def run_full(cycles: int, seed: int, folder: Path, *, calls_per_cycle: int
     with small_disk(folder, mib) as ballast:
         process = Process(folder / "data", env={"MAMORI_MIN_FREE_MB": str(MIN_FREE_MIB)})
         await process.start()
-        async with IngestClient(f"ws://127.0.0.1:{process.port}", on_nack=nacked) as client:
+        async with running(process, outcome, nacked) as client:
             for cycle in range(cycles):
                 names = [f"c{cycle}-{number}" for number in range(calls_per_cycle)]
                 late = f"late{cycle}"
@@ -262,12 +327,13 @@ async def run_full(cycles: int, seed: int, folder: Path, *, calls_per_cycle: int
                 if cycle % 2:
                     outcome.restart_s.append(round(await process.start(), 2))
                 await asyncio.gather(*feeding)
-                await client.flush(120)
+                await settle(client, process, outcome)
         outcome.refused_calls = len(refused & {f"late{cycle}" for cycle in range(cycles)})
         await asyncio.sleep(3)
         await process.kill(signal.SIGTERM)
         outcome.calls = len(sent)
-        outcome.events = outcome.acknowledged = sum(map(len, sent.values()))
+        outcome.events = sum(map(len, sent.values()))
+        outcome.acknowledged = outcome.events - outcome.unacknowledged
         check(folder / "data", sent, outcome)
     outcome.seconds = round(time.monotonic() - began_s, 1)
     return outcome
@@ -311,9 +377,11 @@ def check(folder: Path, sent: dict[str, list[dict[str, Any]]], outcome: Outcome)
     log = DayLog(folder / "log")
     raised: Counter[tuple[str, str]] = Counter()
     versions: dict[str, list[int]] = defaultdict(list)
+    told: dict[str, list[AlertEvent]] = defaultdict(list)
     for entry in state.stream("default", after=0, limit=1_000_000):
         alert = entry.event.alert
         versions[alert.alert_id].append(alert.version)
+        told[alert.call_id].append(entry.event)
         if entry.event.type.value == "alert.raised":
             raised[alert.call_id, alert.kind.value] += 1
             outcome.late_alerts += alert.late
@@ -322,7 +390,11 @@ def check(folder: Path, sent: dict[str, list[dict[str, Any]]], outcome: Outcome)
     expected: Counter[tuple[str, str]] = Counter()
     for call_id, wanted in sent.items():
         record = state.find_call("default", call_id)
-        rows = [stored.row for stored in log.read("default", record.instance)] if record is not None else []
+        stored = list(log.read("default", record.instance)) if record is not None else []
+        rows = [item.row for item in stored]
+        if record is not None and _essence(_refolded(record, stored)) != _essence(told[call_id]):
+            outcome.diverged_calls += 1
+            outcome.examples.append(f"the log of {call_id} does not fold to its alerts")
         _check_events(rows, wanted, outcome)
         answers = _AsLogged(scorer, rows)
         for change in replay(
@@ -341,9 +413,36 @@ def check(folder: Path, sent: dict[str, list[dict[str, Any]]], outcome: Outcome)
         raised.pop(timed, None)
     lost, doubled = expected - raised, raised - expected
     outcome.lost_alerts, outcome.doubled_alerts = lost.total(), doubled.total()
-    outcome.examples = [f"lost {call_id} {kind}" for call_id, kind in sorted(lost)]
+    outcome.examples += [f"lost {call_id} {kind}" for call_id, kind in sorted(lost)]
     outcome.examples += [f"doubled {call_id} {kind}" for call_id, kind in sorted(doubled)]
     state.engine.dispose()
+
+
+def _refolded(record: CallRecord, stored: Sequence[Stored]) -> list[AlertEvent]:
+    session = CallSession(
+        tenant=record.tenant,
+        call_id=record.call_id,
+        instance=record.instance,
+        rules=default_rules(),
+        playbook=default_playbook(),
+        gate=partial_gate(),
+    )
+    return refold(record, session, stored).events
+
+
+def _essence(events: Sequence[AlertEvent]) -> list[tuple[str, int, str, str, tuple[str, ...], int]]:
+    """What must be the same however often it is folded; when it was stored and whether it came late may differ."""
+    return sorted(
+        (
+            event.alert.alert_id,
+            event.alert.version,
+            event.type.value,
+            event.alert.level.value,
+            tuple(piece.segment_id for piece in event.alert.evidence),
+            event.alert.raised_at_ms,
+        )
+        for event in events
+    )
 
 
 def _check_events(rows: Sequence[Row], wanted: list[dict[str, Any]], outcome: Outcome) -> None:
@@ -372,11 +471,18 @@ def main() -> None:
     parser.add_argument("--cycles", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--disk-full", action="store_true", help="fill the disk instead")
+    parser.add_argument("--calls", type=int, help="that begin in each cycle, 12 by default, or 8 with --disk-full")
+    parser.add_argument("--server", default="", help="serves in place of server.cli")
     parser.add_argument("--json", type=Path)
     chosen = parser.parse_args()
-    work = run_full if chosen.disk_full else run
-    with tempfile.TemporaryDirectory() as folder:
-        outcome = asyncio.run(work(chosen.cycles, chosen.seed, Path(folder) / "disk"))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "disk"
+        if chosen.disk_full:
+            work = run_full(chosen.cycles, chosen.seed, folder, calls_per_cycle=chosen.calls or 8)
+        else:
+            command = shlex.split(chosen.server)
+            work = run(chosen.cycles, chosen.seed, folder, calls_per_cycle=chosen.calls or 12, command=command)
+        outcome = asyncio.run(work)
     for name, value in asdict(outcome).items():
         print(f"{name:20} {value}")
     print("whole" if outcome.whole else "NOT WHOLE")

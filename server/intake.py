@@ -59,6 +59,8 @@ def wait(call: LiveCall, seq: int, item: Any, now_s: float) -> None:
 
 def due(call: LiveCall) -> list[tuple[int, Any]]:
     """Takes the waiting events whose turn has come, in order; `next_seq` is not moved."""
+    for passed in [seq for seq in call.waiting if seq < call.next_seq]:
+        del call.waiting[passed]  # It came again, or was given up.
     ready = []
     seq = call.next_seq
     while seq in call.waiting:

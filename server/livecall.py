@@ -53,6 +53,7 @@ class LiveCall:
         position: of the last row that was folded.
         folded: rows folded since the last snapshot.
         anchor_media_ms, anchor_s: media time and monotonic time of the last event.
+        idling: its end for want of events is on its way to the log.
         timer_pending: a timer's row is on its way to the log.
         running: digits that are being read out over several segments.
         masking: segments whose masked text is on its way to the log.
@@ -83,6 +84,7 @@ class LiveCall:
     last_event_s: float = 0.0
     timer_pending: bool = False
     ending: bool = False
+    idling: bool = False
     status_due: bool = False
     status_news: bool = False
     status_sent_s: float = 0.0

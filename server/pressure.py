@@ -6,11 +6,14 @@ The limits lie below what a caller of an accepted call would notice (p99 of chun
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
 OVER_S: Final = 1.0
 """So long a limit must be passed before calls are refused: a burst that passes by itself refuses nobody."""
+MEAN_S: Final = 1.0
+"""Lag of the event loop is a mean that forgets at this rate: a single pause, of a busy machine or for garbage, says little."""
 CALM_S: Final = 3.0
 """So long all must be below half of their limits before calls are taken again, lest it swing to and fro."""
 
@@ -39,6 +42,7 @@ class Pressure:
     def __init__(self) -> None:
         self.cause = ""
         """What is too late (`loop`, `log`, `scoring`), or empty while calls are taken."""
+        self._mean_s, self._noted_s = 0.0, 0.0
         self._over_since: float | None = None
         self._calm_since: float | None = None
 
@@ -49,7 +53,15 @@ class Pressure:
             now_s: monotonic seconds.
             late: as measured now.
         """
-        shares = {name: getattr(late, name) / getattr(LIMITS, name) for name in ("loop", "log", "scoring")}
+        # However long one pause was, by itself it is forgotten before it refuses anybody.
+        lag_s = min(late.loop, 2 * LIMITS.loop)
+        self._mean_s += (lag_s - self._mean_s) * (1 - math.exp((self._noted_s - now_s) / MEAN_S))
+        self._noted_s = now_s
+        shares = {
+            "loop": self._mean_s / LIMITS.loop,
+            "log": late.log / LIMITS.log,
+            "scoring": late.scoring / LIMITS.scoring,
+        }
         worst = max(shares, key=lambda name: shares[name])
         if shares[worst] < 1.0:
             self._over_since = None

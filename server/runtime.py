@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -42,6 +43,7 @@ from detector.playbook import Playbook
 from detector.replaying import media_time_ms, parse_utc_ms
 from detector.scoring import ScoreRequest, ScoreResult, Unscored, UnscoredReason
 from detector.session import CallSession, never
+from detector.timeline import IDLE
 from models.engine import Engine
 from server import intake
 from server.clock import Clock
@@ -221,7 +223,8 @@ class Runtime:
         if not await self._quiet(DRAIN_S):
             return
         for call in self.calls.values():
-            if call.session.idle and call.folded:
+            # An alert that is not durable yet must come out of the log again.
+            if call.session.idle and call.folded and not call.saving:
                 self._writer.add(Entry(snapshots=[call.snapshot()]))
         await self._quiet(DRAIN_S)
 
@@ -315,11 +318,18 @@ class Runtime:
         if call is not None:
             if not (call.ending or call.session.state.ended):
                 return call
+            if call.idling and not call.session.state.ended:
+                raise EventError(
+                    "overloaded",
+                    "the call is ending for want of events, send it again",
+                    call_id=event.call_id,
+                    seq=event.seq,
+                    retry=True,
+                )
             if event.seq is not None and event.seq < call.next_seq and not (fresh and call.session.state.ended):
                 return call
-            if call.session.state.end_reason == "idle" and call.record.ended_ms is None:
-                self.add_input(call, CallReopened())
-                call.ending = False
+            if call.session.state.end_reason == IDLE:
+                self._reopen(call)
                 return call
             if not fresh or not call.session.state.ended:
                 raise self._ended(event)
@@ -328,7 +338,7 @@ class Runtime:
         record = self.log.find_call(*key)
         if record is None:
             return self._open(key, event)
-        if record.ended_ms is not None and record.end_reason != "idle":
+        if record.ended_ms is not None and record.end_reason != IDLE:
             if event.seq is not None and event.seq < record.next_seq and not fresh:
                 feed.acked(event.call_id, record.next_seq - 1)
                 return None
@@ -337,9 +347,14 @@ class Runtime:
             return self._open(key, event)
         call = self._restore([(record, None)])[0]
         if record.ended_ms is not None:
-            self.add_input(call, CallReopened())
-            call.ending = False
+            self._reopen(call)
         return call
+
+    def _reopen(self, call: LiveCall) -> None:
+        """A call that ended for want of events goes on: open, or a restart would not restore it."""
+        call.ending = call.idling = False
+        call.record = replace(call.record, ended_ms=None, end_reason="")
+        self.add_input(call, CallReopened(), calls=[call.record])
 
     def _ended(self, event: CallEvent) -> EventError:
         return EventError("call_ended", "the call has ended", call_id=event.call_id, seq=event.seq)
@@ -405,7 +420,7 @@ class Runtime:
                     retry=True,
                     expected=call.next_seq,
                 )
-            self._give_up(call, number - 1)
+            self._go_on(call, number)
         elif placing is intake.Placing.EARLY:
             intake.wait(call, number, replace(early, counted=False), early.received_s)
             self._gapped.add(call.key)
@@ -483,6 +498,8 @@ class Runtime:
         """An event did not become durable, or one before it did not: all after it must come again."""
         call.next_seq = min(call.next_seq, call.durable_seq + 1)
         call.ending = call.session.state.ended
+        # What waits behind it waits for us, not for the platform.
+        call.gap_since = self.clock.monotonic() if call.waiting else None
         error = EventError("overloaded", "not stored, send it again", call_id=call.record.call_id, seq=seq, retry=True)
         for listening in self._listening(call, feed):
             listening.refused(error, retry_after_ms=RETRY_AFTER_MS)
@@ -490,6 +507,14 @@ class Runtime:
     def _listening(self, call: LiveCall, sender: Feed) -> tuple[Feed, ...]:
         """Who is told of an event: its sender, and who feeds the call by now and may have sent it again."""
         return (sender,) if call.owner is None or call.owner is sender else (sender, call.owner)
+
+    def _go_on(self, call: LiveCall, number: int) -> None:
+        """What is missing before an event is given up; what waits of it is taken."""
+        while call.waiting and min(call.waiting) < number:
+            self._give_up(call, min(call.waiting) - 1)
+            self._take_due(call)
+        if call.next_seq < number:
+            self._give_up(call, number - 1)
 
     def _give_up(self, call: LiveCall, last: int) -> None:
         """The call goes on without the events up to `last`."""
@@ -512,6 +537,7 @@ class Runtime:
         follow: Callable[[Committed | MamoriError], None] | None = None,
         audit: Sequence[AuditEntry] = (),
         redactions: Sequence[Redaction] = (),
+        calls: Sequence[CallRecord] = (),
     ) -> None:
         """Logs an input that the server adds to a call and folds it once it is durable."""
         now_s, row = self.clock.monotonic(), self._own_row(call, value)
@@ -522,7 +548,7 @@ class Runtime:
             if isinstance(result, Committed):
                 self._fold(call, row, result.positions[0], received_s=now_s)
 
-        self._writer.add(Entry(rows=[row], audit=audit, redactions=redactions, done=done))
+        self._writer.add(Entry(rows=[row], audit=audit, redactions=redactions, calls=calls, done=done))
 
     def _count(self, name: str, value: float) -> None:
         self.observe(name, value)
@@ -786,13 +812,13 @@ class Runtime:
         """Until its end is durable the call stays here, lest a late event find it open in the database; and until its alerts
         are, its end is not, for a restart makes what is missing of open calls alone."""
         call.closing = call.saving
-        if call.saving:
+        if call.saving or call.record.ended_ms is None:
             return
 
         def done(result: Committed | MamoriError) -> None:
             if isinstance(result, MamoriError):
                 self._loop.call_later(INSIST_S, self._close, call)
-            else:
+            elif call.record.ended_ms is not None:  # Else it was reopened meanwhile.
                 self._forget(call)
 
         left = self._left(call)
@@ -866,10 +892,17 @@ class Runtime:
         if isinstance(answer, Unscored):
             self.observe(f"unscored_{answer.reason.value}", 1)
 
+        self._store_score(call, row, received_s, late=late)
+
+    def _store_score(self, call: LiveCall, row: Row, received_s: float, *, late: bool) -> None:
+        """The fold waits until the log has the score, or a restart would not know what it knew."""
+
         def done(result: Committed | MamoriError) -> None:
-            # A score that could not be stored is folded all the same: a restart would ask for it again.
-            position = result.positions[0] if isinstance(result, Committed) else call.position
-            self._fold(call, row, position, received_s=received_s, late=late)
+            if isinstance(result, MamoriError):
+                self._degrade(call.record.tenant, "storage")
+                self._loop.call_later(INSIST_S, partial(self._store_score, call, row, received_s, late=late))
+                return
+            self._fold(call, row, result.positions[0], received_s=received_s, late=late)
 
         self._writer.add(Entry(rows=[row], done=done))
 
@@ -971,10 +1004,11 @@ class Runtime:
 
     async def _tick_once(self) -> None:
         now = self.clock.monotonic()
-        lag_s = max(0.0, now - self._tick_due_s) if self._tick_due_s else 0.0
+        loop_s = self._loop.time()
+        lag_s = max(0.0, loop_s - self._tick_due_s) if self._tick_due_s else 0.0
         self._tick_due_s = 0.0
         self.observe("loop_lag_s", lag_s)
-        self.watch.measure(lag_s)
+        self.watch.measure(loop_s, lag_s)
         while self._timers and self._timers[0][0] <= now:
             due, _, call = heapq.heappop(self._timers)
             if self._timer_at.get(id(call)) == due:
@@ -989,7 +1023,7 @@ class Runtime:
             self._durable = 0
         for key in list(self._gapped):
             self._check_gap(self.calls.get(key), key, now)
-        self._tick_due_s = self.clock.monotonic() + TICK_S
+        self._tick_due_s = self._loop.time() + TICK_S
 
     def _fire(self, call: LiveCall, now: float) -> None:
         if self.calls.get(call.key) is not call or call.session.state.ended:
@@ -1074,8 +1108,9 @@ class Runtime:
             call.lost_at_s = None
             self._insist(call, FeedLost(reason="disconnected"))
         if now - call.last_event_s >= self.limits.idle_end_s and not state.clock.on_hold:
-            call.ending = True
-            self._insist(call, CallEnded(offset_ms=state.clock.elapsed_ms, reason="idle"))
+            call.ending = call.idling = True
+            offset_ms = max(0, state.clock.elapsed_ms - state.timeline.shift_ms)
+            self._insist(call, CallEnded(offset_ms=offset_ms, reason=IDLE))
 
     # Recovery.
 

@@ -22,7 +22,7 @@ from detector.alerts import ActionAnswer, Alert, AlertEvent, AlertState, Refusal
 from detector.desk import utc_text
 from detector.events import AlertUnattended, SnoozeOver, SupervisorAction
 from detector.replaying import parse_utc_ms
-from server.errors import MamoriError
+from server.errors import MamoriError, StorageError
 from server.groupwriter import Entry
 from server.livecall import LiveCall
 from server.routing import RoutingTable, passes_on, tier_of, waiting_since
@@ -31,6 +31,8 @@ from server.storage.port import AuditEntry, Committed, Log, Row
 
 MAX_ACTIONS_WAITING: Final = 1_000
 """Actions on one call that wait for the disk; at more they are refused."""
+ANSWER_S: Final = 10.0
+"""So long a person waits for the answer to an action while the disk takes nothing; what is queued is stored all the same."""
 REMEMBERED_MS: Final = 86_400_000
 """Alerts raised longer ago than a day are not passed on after a restart: a whole shift has seen them."""
 RETRY_S: Final = 5.0
@@ -121,7 +123,11 @@ class Supervision:
                 answer.set_exception(result)
 
         self._host.add_input(call, action, follow=follow, audit=[self._entry(call.record.tenant, action)])
-        return await answer
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                return await answer
+        except TimeoutError:
+            raise StorageError("not stored yet: the action takes effect once it is") from None
 
     def answered(self, instance: str, answer: ActionAnswer) -> Callable[[], None]:
         """The fold of a live call answered the oldest action that waits; returns what tells the person so."""

@@ -51,10 +51,10 @@ class Watch:
         self._shed_s = -SHED_SEEN_S
         self._probes = 0
 
-    def measure(self, loop_s: float) -> None:
-        """Takes a measurement of how late the work is; `loop_s` is that of the event loop."""
-        late = Lateness(loop=loop_s, log=self._log.waited_s, scoring=self._engine.waited_s)
-        self.pressure.note(self._monotonic(), late)
+    def measure(self, now_s: float, lag_s: float) -> None:
+        """Takes a measurement of how late the work is: `lag_s` is that of the event loop, `now_s` its time."""
+        late = Lateness(loop=lag_s, log=self._log.waited_s, scoring=self._engine.waited_s)
+        self.pressure.note(now_s, late)
 
     def mend(self) -> None:
         """Replaces threads that have died, and asks a model that failed whether it is well again; once a second."""

@@ -2,7 +2,8 @@
 
 Batches queue up while the last transaction runs and become the next one, so there is no fixed delay and the rate grows
 with the load. The day log commits first, the records that follow from it second: after a crash between the two, the
-fold of the log makes them again.
+fold of the log makes them again. So what is in the log is never refused, or a restart would fold what the live call did
+not: while the state database takes no writes, they are tried again and all else waits.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ MAX_GROUP: Final = 1_000
 RETRY_AFTER_MS: Final = 500
 CLOSE_S: Final = 3.0
 """A writer that hangs for longer when the log is closed is left behind: what it did not write was never acknowledged."""
+INSIST_S: Final = 0.2
+"""After so long what follows from the log is given to the state database again, which did not take it."""
 SCRUB_EVERY_S: Final = 1.0
 """At most so often are the journals emptied of what was masked after the fact."""
 
@@ -272,7 +275,7 @@ class EmbeddedLog:
         written = self._each(group, self._write_rows)
         kept = [(batch, future, positions) for (batch, future), positions in zip(group, written, strict=True)]
         kept = [item for item in kept if item[2] is not None]
-        followed = self._each([(batch, future) for batch, future, _ in kept], self._write_records)
+        followed = self._each([(batch, future) for batch, future, _ in kept], self._insist)
         for (_, future, positions), cursors in zip(kept, followed, strict=True):
             if positions is not None and cursors is not None:
                 future.set_result(Committed(positions=positions, cursors=cursors))
@@ -292,6 +295,19 @@ class EmbeddedLog:
                 future.set_exception(StorageError(f"the log did not take the write ({self._error})"))
             return [None for _ in group]
         return done
+
+    def _insist(self, batches: list[Batch]) -> list[tuple[int | None, ...]]:
+        """Writes the records, again and again while the disk or the database fails."""
+        while True:
+            try:
+                return self._write_records(batches)
+            except Exception as error:
+                if self._closed or not any(batch.rows for batch in batches) or not _of_the_machine(error):
+                    raise
+                if not self._failure:
+                    _log.error("records not written, tried again", extra={"error": type(error).__name__})
+                self._failure = type(error).__name__
+                time.sleep(INSIST_S)
 
     def _write_rows(self, batches: list[Batch]) -> list[tuple[int, ...]]:
         rows = [row for batch in batches for row in batch.rows]
