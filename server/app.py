@@ -272,6 +272,7 @@ def readiness(runtime: Runtime, delivery: Delivery, background: Keeper) -> dict[
         **runtime.watch.checks(),
         "delivery": " ".join(f"{name}:{why}" for name, why in sorted(unwell.items())) or "ok",
         "background": " ".join(sorted(background.failing)) or "ok",
+        "listeners": f"{behind} behind" if (behind := runtime.hub.behind()) else "ok",
     }
 
 
@@ -319,6 +320,7 @@ def create_app(settings: Settings, *, scorer: Scorer | None = None, log: Embedde
         queue_depth=lambda: engine.health.queue_depth,
         log_depth=lambda: log.depth,
         subscribers=lambda: len(hub),
+        behind=hub.behind,
         disk_free=log.free_bytes,
         not_monitored=runtime.not_monitored,
         log_wait=lambda: log.waited_s,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -21,7 +22,8 @@ MAX_BACKLOG: Final = 2_000
 MAX_STATUSES: Final = 24_000
 """Calls of which a status waits, the newest alone: every live call, and as many that ended meanwhile, at the default of
 `max_calls`. One that does not read would else collect every call of the day."""
-
+BEHIND_S: Final = 5.0
+"""A listener who has not taken what waits for so long does not read: statuses are sent every second."""
 STATUS_WAIT_S: Final = 0.1
 """A call's status comes at most once a second: a tenth of it is not seen."""
 
@@ -81,6 +83,7 @@ class Subscription:
         self._statuses: dict[str, Published] = {}
         self._ready = asyncio.Event()
         self._urgent = asyncio.Event()
+        self._waits_since: float | None = None
 
     def wants(self, item: Published) -> bool:
         """Whether a message is for this listener."""
@@ -98,6 +101,8 @@ class Subscription:
         """Queues a message, or marks the listener as overflowed."""
         if self.overflowed:
             return
+        if self._waits_since is None:
+            self._waits_since = time.monotonic()
         if item.topic == "status":
             self._statuses[item.call_id] = item
         else:
@@ -108,6 +113,10 @@ class Subscription:
             self._backlog.clear()
             self._statuses.clear()
         self._ready.set()
+
+    def behind(self, now_s: float) -> bool:
+        """Whether the listener has not read for too long what waits for it; `now_s` is monotonic."""
+        return self._waits_since is not None and now_s - self._waits_since > BEHIND_S
 
     def end(self) -> None:
         """Nothing more comes."""
@@ -124,6 +133,7 @@ class Subscription:
             await asyncio.wait_for(self._urgent.wait(), STATUS_WAIT_S)
         self._ready.clear()
         self._urgent.clear()
+        self._waits_since = None
         taken = [*self._backlog, *self._statuses.values()]
         self._backlog.clear()
         self._statuses.clear()
@@ -154,6 +164,11 @@ class Hub:
     def tenants(self) -> set[str]:
         """Those that somebody listens for."""
         return {item.tenant for item in self._subscriptions}
+
+    def behind(self) -> int:
+        """How many listeners do not read what waits for them: their sockets are full."""
+        now_s = time.monotonic()
+        return sum(item.behind(now_s) for item in self._subscriptions)
 
     def close(self) -> None:
         """Ends all listeners."""

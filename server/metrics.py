@@ -46,7 +46,7 @@ class Metrics:
     """All metrics of one process.
 
     Args:
-        live_calls, queue_depth, log_depth, subscribers, disk_free, not_monitored, log_wait, score_wait: read when scraped.
+        live_calls, queue_depth, log_depth, subscribers, behind, disk_free, not_monitored, log_wait, score_wait: read when scraped.
         scores: how many the model made, and how many the cache.
     """
 
@@ -57,6 +57,7 @@ class Metrics:
         queue_depth: Callable[[], float],
         log_depth: Callable[[], float],
         subscribers: Callable[[], float],
+        behind: Callable[[], float],
         disk_free: Callable[[], float],
         not_monitored: Callable[[], float],
         log_wait: Callable[[], float],
@@ -110,6 +111,7 @@ class Metrics:
             ("mamori_score_queue", "Utterances that wait for a score", queue_depth),
             ("mamori_log_queue", "Batches that wait for the disk", log_depth),
             ("mamori_subscribers", "Open alert streams", subscribers),
+            ("mamori_subscribers_behind", "Open alert streams whose listener does not read", behind),
             ("mamori_disk_free_bytes", "Room that is left on the disk of the data directory", disk_free),
             ("mamori_log_wait_seconds", "Since when the write under way waits for the disk", log_wait),
             ("mamori_score_wait_seconds", "Since when the oldest utterance waits for its score", score_wait),

@@ -23,7 +23,7 @@ SHED_SEEN_S: Final = 5.0
 """For so long it is said that utterances are shed, after the last of them."""
 GRAVE: Final = frozenset({"engine", "log", "scoring", "clockwork"})
 """Checks that, while they fail, leave calls unwatched."""
-ASIDE: Final = frozenset({"calls", "delivery", "background"})
+ASIDE: Final = frozenset({"calls", "delivery", "background", "listeners"})
 """Checks of what does not concern the calls that come: the server is ready all the same."""
 SHEDDING: Final = "scoring_shedding"
 WELL: Final = frozenset({"ok", "lexicon"})

@@ -276,10 +276,10 @@ class EmbeddedLog:
         kept = [(batch, future, positions) for (batch, future), positions in zip(group, written, strict=True)]
         kept = [item for item in kept if item[2] is not None]
         followed = self._each([(batch, future) for batch, future, _ in kept], self._insist)
+        self._failure = self._error  # Whoever hears of the write finds the log well.
         for (_, future, positions), cursors in zip(kept, followed, strict=True):
             if positions is not None and cursors is not None:
                 future.set_result(Committed(positions=positions, cursors=cursors))
-        self._failure = self._error
 
     def _each(self, group: list[_Queued], write: Callable[[list[Batch]], list[T]]) -> list[T | None]:
         if not group:
@@ -291,6 +291,7 @@ class EmbeddedLog:
             _log.error("log write failed", extra={"error": self._error, "batches": len(group)})
             if len(group) > 1 and not _of_the_machine(error):
                 return [result for item in group for result in self._each([item], write)]
+            self._failure = self._error
             for _, future in group:
                 future.set_exception(StorageError(f"the log did not take the write ({self._error})"))
             return [None for _ in group]

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import asyncio
+
 import httpx
 import pytest
 
+from server import hub
 from tests.server.running import platform, said, serving, started
 from tests.server.test_alerts import one_alert
 
@@ -122,3 +125,21 @@ async def test_a_full_disk_is_visible_and_passes(server, client, monkeypatch):
         await peer.send(started())
         await peer.acked(0)
     assert (await client.get("/readyz")).status_code == 200
+
+
+async def test_a_listener_who_does_not_read_is_visible(server, client, monkeypatch):
+    monkeypatch.setattr(hub, "BEHIND_S", 0.05)
+    deaf = hub.Subscription(tenant="default", queues=None, statuses=True)
+    server.app.runtime.hub.subscribe(deaf)
+    assert (await client.get("/readyz")).json()["checks"]["listeners"] == "ok"
+    async with platform(server) as peer:
+        await peer.send(started(), said(1, "死ね"))
+        await peer.acked(1)
+        async with asyncio.timeout(10):
+            while (await client.get("/readyz")).json()["checks"]["listeners"] != "1 behind":
+                await asyncio.sleep(0.02)
+    answer = await client.get("/readyz")
+    assert answer.status_code == 200
+    assert "mamori_subscribers_behind 1.0" in (await client.get("/metrics")).text
+    server.app.runtime.hub.unsubscribe(deaf)
+    assert (await client.get("/readyz")).json()["checks"]["listeners"] == "ok"
