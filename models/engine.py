@@ -3,7 +3,7 @@
     submit ─► cache? ─► queue by urgency ─► [worker] shed, expired? ─► prepare ─► plan batch ─► score ─► future
 
 Every request is answered: with a `ScoreResult`, or with an `Unscored` that says why not. A batch that fails fails its
-own callers and the loop lives on; a worker that died all the same is replaced by `revive`. The engine knows nothing about
+own callers and the loop lives on; a worker that died all the same, or hangs, is replaced by `revive`. The engine knows nothing about
 calls, labels or tokens.
 """
 
@@ -31,6 +31,10 @@ CONTEXT_TURNS: Final = 4
 """Turns of context that count, the last ones (`detector.scoring.ScoreRequest.context`)."""
 
 _LATENCIES_KEPT: Final = 512
+HUNG_S: Final = 30.0
+"""A batch under way for so long hangs: it takes milliseconds, and a GPU's first one a few seconds."""
+MAX_LEFT_BEHIND: Final = 8
+"""Workers that hang and were replaced, in all: a model that hangs every one of them is not mended by more."""
 
 _Key = tuple[str, str, str, tuple[Turn, ...], str]
 
@@ -61,7 +65,7 @@ class EngineHealth:
         waited_s: for how long the oldest of them has; with none waiting, for how long the longest batch under way has.
         p50_latency_ms: median time from submission to answer over the last 512 scored requests; 0 before the first.
         scored, cached, expired, shed, failed: counts since the start; `scored` leaves `cached` out.
-        restarts: workers that were replaced because they had died.
+        restarts: workers that were replaced because they had died or hung.
     """
 
     alive: bool
@@ -116,6 +120,9 @@ class Engine:
         self._failing = False
         self._restarts = 0
         self._running: dict[int, float] = {}
+        self._batches: dict[int, list[Pending]] = {}
+        self._generations: dict[int, int] = {}
+        self._left_behind = 0
         self._threads = [self._worker(number) for number in range(workers)]
 
     @property
@@ -158,17 +165,29 @@ class Engine:
         return 0.0 if since is None else max(0.0, self._clock() - since)
 
     def revive(self) -> int:
-        """Replaces workers that have died; returns how many. To be called now and then by whoever watches."""
+        """Replaces workers that have died, or whose batch has hung for `HUNG_S`; returns how many. To be called now and then by
+        whoever watches. What hangs is left behind: should it ever come back, it finds its place taken and ends."""
+        lost: list[Pending] = []
         with self._wake:
-            dead = [] if self._closed else [n for n, thread in enumerate(self._threads) if not thread.is_alive()]
-            for number in dead:
+            if self._closed:
+                return 0
+            dead = {number for number, thread in enumerate(self._threads) if not thread.is_alive()}
+            late_s = self._clock() - HUNG_S
+            hung = [n for n, since in self._running.items() if n not in dead and since < late_s]
+            hung = hung[: MAX_LEFT_BEHIND - self._left_behind]
+            self._left_behind += len(hung)
+            for number in (*dead, *hung):
                 self._running.pop(number, None)
+                lost += self._batches.pop(number, [])
                 self._threads[number] = self._worker(number)
-            self._restarts += len(dead)
-        return len(dead)
+            self._restarts += len(dead) + len(hung)
+        self._refuse([item for item in lost if not item.future.done()], UnscoredReason.FAILED)
+        return len(dead) + len(hung)
 
     def _worker(self, number: int) -> threading.Thread:
-        thread = threading.Thread(target=self._work, args=(number,), name=f"mamori-inference-{number}", daemon=True)
+        generation = self._generations[number] = self._generations.get(number, 0) + 1
+        name = f"mamori-inference-{number}"
+        thread = threading.Thread(target=self._work, args=(number, generation), name=name, daemon=True)
         thread.start()
         return thread
 
@@ -212,14 +231,14 @@ class Engine:
             if thread is not threading.current_thread():
                 thread.join()
 
-    def _work(self, number: int) -> None:
+    def _work(self, number: int, generation: int) -> None:
         if self._nice and sys.platform == "linux":
             self._give_way()
         while True:
             with self._wake:
-                while not self._queue and not self._closed:
+                while not self._queue and not self._closed and self._generations[number] == generation:
                     self._wake.wait()
-                if self._closed:
+                if self._closed or self._generations[number] != generation:
                     return
                 now = self._clock()
                 late = self._queue.shed(now)
@@ -228,18 +247,28 @@ class Engine:
             batch: list[Pending] = []
             try:
                 self._set_aside(late, now)
+                self._batches[number] = window
                 batch = self._next_batch(window)
+                self._batches[number] = batch
                 if batch:
-                    self._answer(batch, self._run(batch))
+                    results = self._run(batch)
+                    if self._generations[number] != generation:
+                        return
+                    self._answer(batch, results)
                     self._failing = False
             except Exception:
+                if self._generations[number] != generation:
+                    return
                 # Whatever a model or a foreign scorer raises is its callers' loss alone. Told once, not for each batch.
                 if not self._failing:
                     _LOG.exception("a batch of %d inputs could not be scored", len(batch))
                 self._failing = True
                 self._refuse([item for item in batch if not item.future.done()], UnscoredReason.FAILED)
             finally:
-                self._running.pop(number, None)
+                with self._wake:
+                    if self._generations[number] == generation:
+                        self._running.pop(number, None)
+                        self._batches.pop(number, None)
 
     def _set_aside(self, late: list[Pending], now: float) -> None:
         expired, shed = split(late, lambda item: item.deadline is not None and item.deadline <= now)
@@ -340,6 +369,6 @@ def _never(_request: ScoreRequest) -> bool:
 
 
 def _resolve(future: Future[ScoreResult | Unscored], answer: ScoreResult | Unscored) -> None:
-    """Sets the answer unless the caller cancelled."""
-    if future.set_running_or_notify_cancel():
+    """Sets the answer unless the caller cancelled, or was told that there is none."""
+    if not future.done() and future.set_running_or_notify_cancel():
         future.set_result(answer)

@@ -7,7 +7,7 @@ import pytest
 
 from detector.labels import Speaker
 from detector.scoring import ScoreRequest, ScoreResult, Turn, Unscored, UnscoredReason
-from models.engine import Engine
+from models.engine import HUNG_S, Engine
 from models.errors import EngineClosedError
 
 
@@ -244,3 +244,39 @@ def test_a_worker_that_died_is_replaced(scorer: FakeScorer, monkeypatch: pytest.
     assert (engine.health.alive, engine.health.restarts, engine.revive()) == (True, 1, 0)
     engine.close()
     assert engine.revive() == 0
+
+
+class Hanging(FakeScorer):
+    """Hangs in its first batch until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun, self.let_go = threading.Event(), threading.Event()
+
+    def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreResult]:
+        if not self.begun.is_set():
+            self.begun.set()
+            assert self.let_go.wait(10)
+        return super().score(requests)
+
+
+def test_a_worker_that_hangs_is_replaced_and_what_it_says_later_is_not_heard() -> None:
+    scorer, clock = Hanging(), Clock()
+    engine = Engine(scorer, clock=clock)
+    first = engine._threads[0]
+    stuck = engine.submit(request(1))
+    assert scorer.begun.wait(10)
+    clock.now += HUNG_S - 1
+    assert engine.revive() == 0
+    clock.now += 2
+    assert engine.revive() == 1
+    answer = stuck.result(10)
+    assert isinstance(answer, Unscored)
+    assert answer.reason is UnscoredReason.FAILED
+    assert isinstance(engine.submit(request(2)).result(10), ScoreResult)
+    assert (engine.health.alive, engine.health.restarts, engine.health.failing) == (True, 1, False)
+    scorer.let_go.set()
+    first.join(10)
+    assert not first.is_alive()
+    assert engine.health.scored == 1
+    engine.close()
