@@ -39,6 +39,7 @@ from server.delivery.secrets import read_secrets
 from server.delivery.slack_actions import SlackActions
 from server.errors import SetupError
 from server.exposure import BreakRule
+from server.files import read_text
 from server.formats import load_formats
 from server.guidance import GuidanceEndpoint
 from server.http import Api
@@ -86,11 +87,7 @@ def read_rules(path: Path | None) -> Rules:
     if path is None:
         return default_rules()
     try:
-        return parse_rules(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SetupError(f"{path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise SetupError(f"{path}: not UTF-8") from None
+        return parse_rules(read_text(path))
     except RulesError as error:
         raise SetupError(f"{path}: {error}") from None
 
@@ -104,11 +101,7 @@ def read_playbook(path: Path | None) -> Playbook:
     if path is None:
         return default_playbook()
     try:
-        return parse_playbook(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SetupError(f"{path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise SetupError(f"{path}: not UTF-8") from None
+        return parse_playbook(read_text(path))
     except PlaybookError as error:
         raise SetupError(f"{path}: {error}") from None
 
@@ -277,19 +270,29 @@ def readiness(runtime: Runtime, delivery: Delivery, background: Keeper) -> dict[
 
 
 def create_app(settings: Settings, *, scorer: Scorer | None = None, log: EmbeddedLog | None = None) -> Mamori:
-    """Makes the server.
+    """Makes the server; see `wired`. What was opened is closed again when it cannot be made."""
+    if log is not None:
+        return wired(settings, scorer, log)
+    log = serving_log(settings.data_dir, settings.encryption.source)
+    try:
+        return wired(settings, scorer, log)
+    except BaseException:
+        log.close()
+        raise
+
+
+def wired(settings: Settings, scorer: Scorer | None, log: EmbeddedLog) -> Mamori:
+    """Connects all parts.
 
     Args:
         settings: of this installation.
         scorer: instead of the one that the settings name.
-        log: instead of the embedded engine in `data_dir`.
+        log: the engine.
 
     Raises:
-        SetupError: rules, playbook, keys or the list of forgotten callers are wrong, or another server has the directory.
+        SetupError: rules, playbook, secrets or the list of forgotten callers are wrong.
     """
     rulebook, playbook = open_rulebook(settings.data_dir, settings.rules), read_playbook(settings.playbook)
-    if log is None:
-        log = serving_log(settings.data_dir, settings.encryption.source)
     key = house_key(settings.data_dir, "caller")
     engine = Engine(
         scorer if scorer is not None else load_scorer(settings.model), workers=settings.score_workers, nice=SCORING_NICE

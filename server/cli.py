@@ -27,6 +27,7 @@ from server.cli_access import token, user
 from server.cli_caller import caller
 from server.cli_db import db
 from server.cli_delivery import delivery
+from server.cli_help import Commands, settings_toml
 from server.cli_incident import feedback, incident
 from server.cli_pull import pull
 from server.cli_replay import replay, tune
@@ -54,7 +55,7 @@ of the log and the model's threads need it for moments, many times a second, and
 _HOME = {"evaluate": "server.evaluation"}
 
 
-class _Commands(click.Group):
+class _Commands(Commands):
     """Adds the training commands without importing what they need until one is asked for."""
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -76,13 +77,8 @@ class _Commands(click.Group):
             raise click.ClickException(f"{cmd_name} needs the extra `torch`: {error.name} is missing") from None
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        rows = []
-        for name in self.list_commands(ctx):
-            plain = super().get_command(ctx, name)
-            rows.append((name, _TRAINING[name] if name in _TRAINING else plain.get_short_help_str(80) if plain else ""))
-        with formatter.section("Commands"):
-            formatter.write_dl(rows)
+    def summary(self, ctx: click.Context, name: str) -> str:
+        return _TRAINING.get(name) or super().summary(ctx, name)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -262,7 +258,7 @@ def classify(model: str | None, config: Path | None) -> None:
         sys.exit(1)
 
 
-@main.group("config")
+@main.group("config", cls=Commands)
 def config_group() -> None:
     """Settings and rules."""
 
@@ -320,10 +316,8 @@ def config_schema() -> None:
 @config_group.command("show")
 @click.option("--config", type=click.Path(path_type=Path, dir_okay=False), help="Settings file (TOML).")
 def config_show(config: Path | None) -> None:
-    """Prints all settings with their help."""
-    settings = _settings(config)
-    for name, field in Settings.model_fields.items():
-        click.echo(f"# {field.description}\n{name} = {getattr(settings, name)!s}")
+    """Prints all settings with their help, as a settings file."""
+    click.echo(settings_toml(_settings(config)), nl=False)
 
 
 main.add_command(replay)

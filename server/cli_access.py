@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from server.cli_help import Commands
 from server.errors import SetupError
 
 DATA_DIR = click.option(
@@ -98,7 +99,7 @@ def _password(from_stdin: bool) -> str:
     return str(click.prompt("Password", hide_input=True, confirmation_prompt=True))
 
 
-@click.group("token")
+@click.group("token", cls=Commands)
 def token() -> None:
     """Tokens of platforms and programs."""
 
@@ -160,7 +161,7 @@ def token_revoke(token_id: str, data_dir: Path) -> None:
     record(engine, tenant=found.tenant, action="token.revoke", target=token_id)
 
 
-@click.group("user")
+@click.group("user", cls=Commands)
 def user() -> None:
     """Local accounts of people."""
 

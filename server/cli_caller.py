@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from server.cli_access import installed, open_state, record, write_private
+from server.cli_help import Commands
 from server.installation import Installation
 
 _TENANT = click.option("--tenant", default="default", show_default=True)
@@ -17,7 +18,7 @@ _CALLER = click.option("--caller", help="Number or id; asked for when left out, 
 _KEY = click.option("--caller-key", help="The keyed hash instead, from the audit trail or an export.")
 
 
-@click.group("caller")
+@click.group("caller", cls=Commands)
 def caller() -> None:
     """Export and deletion of all that is stored of one caller."""
 

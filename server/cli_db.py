@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from server.cli_access import DATA_DIR, installed, open_state, record
+from server.cli_help import Commands
 from server.installation import Installation
 
 _ALONE = partial(installed, share=False)
@@ -19,7 +20,7 @@ CALLER = click.option(
 )
 
 
-@click.group("db")
+@click.group("db", cls=Commands)
 def db() -> None:
     """The stored data."""
 

@@ -10,11 +10,12 @@ from pathlib import Path
 import click
 
 from server.cli_access import DATA_DIR, open_state, record
+from server.cli_help import Commands
 
 _TENANT = click.option("--tenant", default="default", show_default=True)
 
 
-@click.group("delivery")
+@click.group("delivery", cls=Commands)
 def delivery() -> None:
     """Senders, messages on their way, dead letters."""
 

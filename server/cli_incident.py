@@ -11,13 +11,14 @@ from typing import Any
 import click
 
 from server.cli_access import DATA_DIR, installed, open_state, record, shell_actor, write_private
+from server.cli_help import Commands
 from server.errors import RequestError
 from server.installation import Installation
 
 _TENANT = click.option("--tenant", default="default", show_default=True)
 
 
-@click.group("incident")
+@click.group("incident", cls=Commands)
 def incident() -> None:
     """Incident reports of single calls."""
 

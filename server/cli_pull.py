@@ -9,10 +9,11 @@ from pathlib import Path
 
 import click
 
+from server.cli_help import Commands
 from server.errors import SetupError
 
 
-@click.group()
+@click.group(cls=Commands)
 def pull() -> None:
     """Fetches transcripts from a platform and sends them on to a server."""
 

@@ -135,6 +135,8 @@ def tune(files: tuple[Path, ...], rules: Path | None, model: str | None) -> None
 
     try:
         events = list(replaying.read_events(files))
+        if not events:
+            raise SetupError("no calls to measure by")
         rows = measure(events, scorer=load_scorer(model), rules=read_rules(rules), playbook=default_playbook())
     except SetupError as error:
         raise click.ClickException(str(error)) from None

@@ -9,6 +9,7 @@ from detector.adapters.frame import Format
 from detector.adapters.mapping import MappingError, parse_mapping
 from detector.adapters.registry import BUNDLED
 from server.errors import SetupError
+from server.files import read_text
 
 
 def load_formats(paths: Iterable[Path]) -> dict[str, Format]:
@@ -20,8 +21,8 @@ def load_formats(paths: Iterable[Path]) -> dict[str, Format]:
     formats = dict(BUNDLED)
     for path in paths:
         try:
-            form = parse_mapping(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, MappingError) as error:
+            form = parse_mapping(read_text(path))
+        except MappingError as error:
             raise SetupError(f"{path}: {error}") from None
         if form.name in formats:
             raise SetupError(f"{path}: name: {form.name} is taken")

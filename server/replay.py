@@ -40,6 +40,7 @@ def read_events(paths: Iterable[Path]) -> Iterator[CallEvent]:
 def _read(paths: Iterable[Path]) -> Iterator[tuple[dict[str, Any], CallEvent]]:
     """Events as they are written, and as they are read."""
     for path in paths:
+        found = False
         with _open(path) as file:
             for number, line in enumerate(file, 1):
                 if not line.strip():
@@ -53,7 +54,10 @@ def _read(paths: Iterable[Path]) -> Iterator[tuple[dict[str, Any], CallEvent]]:
                     raise SetupError(f"{path}:{number}: not JSON") from None
                 except EventError as error:
                     raise SetupError(f"{path}:{number}: {error}") from None
+                found = True
                 yield item, event
+        if not found:
+            _log.warning("%s: no events", path)
 
 
 def _open(path: Path) -> BinaryIO:

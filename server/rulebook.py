@@ -13,6 +13,7 @@ from pathlib import Path
 
 from detector.rules import Rules, RulesError, parse_rules
 from server.errors import SetupError
+from server.files import read_text
 
 _log = logging.getLogger("mamori.rules")
 
@@ -61,9 +62,9 @@ def open_rulebook(data_dir: Path, path: Path | None) -> Rulebook:
         if path is None:
             text = resources.files("detector").joinpath("rules.toml").read_text(encoding="utf-8")
         else:
-            text = path.read_text(encoding="utf-8")
+            text = read_text(path)
         rules = parse_rules(text)
-    except (OSError, UnicodeDecodeError, RulesError) as error:
+    except RulesError as error:
         raise SetupError(f"{path}: {error}") from None
     digest = hashlib.sha256(text.encode("utf-8")).hexdigest()[:16]
     folder = data_dir / "rules"

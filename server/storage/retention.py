@@ -16,7 +16,7 @@ from typing import Final
 import sqlalchemy as sa
 
 from detector.alerts import Alert
-from server.storage import codec
+from server.storage import codec, dialect
 from server.storage.bodies import Bodies
 from server.storage.port import Stored
 from server.storage.tables import ALERT_EVENTS, ALERTS, CALLS, FLAGS, OUTBOX, SNAPSHOTS
@@ -134,7 +134,7 @@ class Holds:
 def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
     """A transaction beside which nobody writes from its first read on, so that nothing newer is overwritten."""
     with engine.begin() as connection:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        dialect.lock_alerts(connection)
         yield connection
 
 

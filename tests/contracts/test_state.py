@@ -20,8 +20,9 @@ from server.errors import SetupError, StorageError
 from server.reports import Window, prevalence
 from server.storage.attention import AttentionStore
 from server.storage.port import AuditEntry, Redaction, Snapshot
+from server.storage.retention import writing
 from server.storage.statedb import StateDatabase, open_engine, open_postgres
-from server.storage.tables import METADATA
+from server.storage.tables import ALERTS, METADATA
 from server.storage.vault import Key, Vault
 from tests.contracts.test_log import NOW_MS, alert_events, left, record
 from tests.servers import database, postgres  # noqa: F401 - fixtures
@@ -199,3 +200,8 @@ def test_processes_that_start_at_once_migrate_once(postgres):  # noqa: F811
     with ThreadPoolExecutor(3) as pool:
         for made in pool.map(lambda _: open_postgres(address), range(3)):
             made.dispose()
+
+
+def test_who_takes_words_away_reads_nothing_that_somebody_writes_meanwhile(state):
+    with writing(state.engine) as connection:
+        assert connection.execute(sa.select(ALERTS)).all() == []
