@@ -1,9 +1,11 @@
-"""How fast utterances are scored: alone, in batches, and through the engine with the mix of a real floor.
+"""How fast utterances are scored: alone, in batches, through the engine with the mix of a real floor, and against others.
 
-    python -m benchmarks.inference [--model DIR] [--seconds 10] [--workers 1] [--json FILE]
+    python -m benchmarks.inference [--model DIR] [--workers 2] [--json FILE]
 
-The mix is that of the target: as many operators' as customers' finals, customers' of 20 to 60 characters (Japanese) with
-their context, no two alike beyond backchannels. Prints a table and writes JSON.
+The mix is that of the target: as many operators' as customers' finals, customers' with their context, no two alike beyond
+backchannels. They are the corpus's own items, so half of the customers' are abuse or sound like it, which is read twice: a
+floor of ordinary calls is faster. `--rivals` adds other ways to serve the model and a classifier of BERT-base's size (needs the
+extra `torch`). Prints tables and writes JSON.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import random
 import statistics
 import time
 from collections import Counter
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +24,11 @@ import click
 import onnxruntime
 
 from detector.labels import Speaker
-from detector.scoring import ScoreRequest, ScoreResult
+from detector.scoring import Scorer, ScoreRequest, ScoreResult
 from models.corpus.schema import SPLITS, read_split, turns
 from models.engine import Engine
 from models.onnx_scorer import OnnxScorer, Prepared
-from models.scorer import BUNDLED
+from models.scorer import BUNDLED, FIRST, load_scorer
 from models.tokenisation import BUCKETS
 
 BACKCHANNEL_SHARE = 0.15
@@ -80,7 +82,7 @@ def by_length(scorer: OnnxScorer, requests: list[ScoreRequest]) -> list[dict[str
     return rows
 
 
-def through_engine(scorer: OnnxScorer, requests: list[ScoreRequest], workers: int) -> dict[str, float]:
+def through_engine(scorer: Scorer, requests: list[ScoreRequest], workers: int) -> dict[str, float]:
     """All requests at once: what the engine gets through, cache on."""
     engine = Engine(scorer, workers=workers, max_queue=len(requests))
     started = time.perf_counter()
@@ -93,7 +95,7 @@ def through_engine(scorer: OnnxScorer, requests: list[ScoreRequest], workers: in
     return {"workers": workers, "per_s": scored / seconds, "cached_share": health.cached / len(requests)}
 
 
-def paced(scorer: OnnxScorer, requests: list[ScoreRequest], workers: int, rate: float) -> dict[str, float]:
+def paced(scorer: Scorer, requests: list[ScoreRequest], workers: int, rate: float) -> dict[str, float]:
     """Requests at a steady rate: time from submission to answer."""
     engine = Engine(scorer, workers=workers)
     latencies: list[float] = []
@@ -123,20 +125,23 @@ def paced(scorer: OnnxScorer, requests: list[ScoreRequest], workers: int, rate: 
 @click.option("--count", type=int, default=4000, show_default=True, help="Requests in the mix.")
 @click.option("--workers", type=int, default=2, show_default=True)
 @click.option("--rate", type=float, default=800.0, show_default=True, help="Requests a second of the paced run.")
+@click.option("--rivals", is_flag=True, help="Compare with other ways to serve and a larger classifier.")
 @click.option("--json", "target", type=click.Path(path_type=Path), help="Where the figures go.")
-def main(model: Path, count: int, workers: int, rate: float, target: Path | None) -> None:
+def main(model: Path, count: int, workers: int, rate: float, rivals: bool, target: Path | None) -> None:
     """Measure inference."""
     started = time.perf_counter()
-    scorer = OnnxScorer(model)
+    served = load_scorer(model)
     loaded = time.perf_counter() - started
+    scorer = OnnxScorer(model)
+    first = OnnxScorer(model / FIRST) if (model / FIRST).is_dir() else None
     requests = load_mix(count)
     lengths = Counter(scorer.prepare(request)[1] for request in requests)
     fresh = [replace(request, text=request.text + " ") for request in requests]
     prepare_s = best_of(lambda: [scorer.prepare(request) for request in fresh[:500]], 3) / 500
     sample = requests[:200]
-    identical = scorer.score(sample) == [scorer.score([request])[0] for request in sample]
+    identical = served.score(sample) == [served.score([request])[0] for request in sample]
     figures: dict[str, Any] = {
-        "model_version": scorer.model_version,
+        "model_version": served.model_version,
         "cpu": platform.processor() or platform.machine(),
         "onnxruntime": onnxruntime.__version__,
         "load_s": loaded,
@@ -145,23 +150,35 @@ def main(model: Path, count: int, workers: int, rate: float, target: Path | None
         "lengths": {str(length): share / count for length, share in sorted(lengths.items())},
         "identical_alone_and_in_a_batch": identical,
         "by_length": by_length(scorer, requests),
-        "engine": [through_engine(scorer, requests, found) for found in sorted({1, workers})],
-        "paced": paced(scorer, requests, workers, rate),
+        "first_by_length": by_length(first, requests) if first else [],
+        "engine": [through_engine(served, requests, found) for found in sorted({1, workers})],
+        "paced": paced(served, requests, workers, rate),
     }
+    if rivals:
+        from benchmarks.inference_rivals import compare  # noqa: PLC0415 - needs the extra
+
+        figures["rivals"] = [asdict(pace) for pace in compare(model, requests[:200])]
     click.echo(
         f"{figures['model_version']}: loaded in {loaded:.2f} s, {figures['tokens_mean']:.1f} padded tokens a segment"
     )
     click.echo(f"identical alone and in a batch: {identical}; preparing an input takes {figures['prepare_us']:.0f} µs")
-    for row in figures["by_length"]:
-        click.echo(
-            f"  {row['tokens']:3} tokens  {row['alone_ms']:6.2f} ms alone  {row['batch_per_s']:7.0f}/s in batches of 8"
-        )
+    for name, rows in (("deep", figures["by_length"]), ("first", figures["first_by_length"])):
+        for row in rows:
+            click.echo(
+                f"  {name:5} {row['tokens']:3} tokens  {row['alone_ms']:6.2f} ms alone  "
+                f"{row['batch_per_s']:7.0f}/s in batches of 8"
+            )
     for row in figures["engine"]:
         click.echo(
             f"  engine, {row['workers']} workers: {row['per_s']:.0f}/s ({row['cached_share']:.1%} from the cache)"
         )
     row = figures["paced"]
     click.echo(f"  paced at {row['rate_per_s']:.0f}/s: p50 {row['p50_ms']:.1f} ms, p99 {row['p99_ms']:.1f} ms")
+    for pace in figures.get("rivals", ()):
+        share = f"  {pace['gops']:.0f} Gop/s, {pace['peak_share']:.0%} of the core's peak" if pace["gops"] else ""
+        click.echo(
+            f"  {pace['name']:42} {pace['per_s']:6.0f}/s  p50 {pace['p50_ms']:6.2f}  p99 {pace['p99_ms']:6.2f} ms{share}"
+        )
     if target is not None:
         target.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 

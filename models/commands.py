@@ -30,7 +30,10 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--seed", type=int, default=1, show_default=True)
 @click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: all cores]")
 @click.option(
-    "--start", type=_FOLDER, help="An earlier run (its --out) whose student is trained on, without a teacher."
+    "--start",
+    type=_FOLDER,
+    help="An earlier run (its --out) whose student is trained on, without a teacher; where it has none of so many layers, its "
+    "deep one teaches one.",
 )
 def train(
     *,
@@ -78,11 +81,12 @@ def train(
 @click.command()
 @click.option("--from", "source", type=_FOLDER, required=True, help="A folder that `train` packed.")
 @click.option("--to", "target", type=_FOLDER, default=BUNDLED, help="Where to.  [default: the bundled model]")
-def export(source: Path, target: Path) -> None:
+@click.option("--first", is_flag=True, help="It is the shallow model that reads first, and goes beside the deep one.")
+def export(source: Path, target: Path, first: bool) -> None:
     """Install a packed model: check it, copy what serving needs, and its half-precision weights."""
     from models.packing import install  # noqa: PLC0415 - needs ONNX Runtime
 
-    click.echo(install(source, target))
+    click.echo(install(source, target, first=first))
 
 
 @click.command()

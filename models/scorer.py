@@ -20,6 +20,8 @@ _LOG: Final = logging.getLogger(__name__)
 
 BUNDLED: Final = Path(__file__).parent / "bundled"
 """Folder of the bundled model; `manifest.json` in it says that the model is there."""
+FIRST: Final = "first"
+"""Folder in a packed model that holds the shallow one that reads first, where there is one."""
 
 
 def load_scorer(model: str | Path | None = None) -> Scorer:
@@ -49,7 +51,8 @@ def _packed(folder: Path) -> Scorer:
         return SupportedScorer(TorchScorer(folder))
     from models.onnx_scorer import OnnxScorer  # noqa: PLC0415 - not needed for the lexicon
 
-    return SupportedScorer(CascadeScorer(OnnxScorer(folder)))
+    first = OnnxScorer(folder / FIRST) if (folder / FIRST / "manifest.json").is_file() else None
+    return SupportedScorer(CascadeScorer(OnnxScorer(folder), first))
 
 
 def _foreign(model: str) -> Scorer:

@@ -32,6 +32,8 @@ from models.train.thresholds import choose, request_of
 _LOG: Final = logging.getLogger(__name__)
 
 _CALIBRATION_INPUTS: Final = 512
+DEEP: Final = 6
+"""Layers of the student that decides, and that teaches the shallower one which reads first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +50,7 @@ class Recipe:
         public_scale: factor on the number of public examples per epoch.
         seed: of everything random.
         start: folder of an earlier run whose vocabulary is kept and whose student is trained on, without a teacher, when
-            the corpus has grown since.
+            the corpus has grown since; where it has no student of `layers` layers, its deep one teaches one.
     """
 
     base: str
@@ -57,7 +59,7 @@ class Recipe:
     folder: Path
     teacher_epochs: int = 5
     student_epochs: int = 8
-    layers: int = 6
+    layers: int = DEEP
     public_scale: float = 0.5
     seed: int = 1
     start: Path | None = None
@@ -145,8 +147,11 @@ def train_student(material: Material) -> Detector:
     folder = recipe.folder / f"student-{recipe.layers}"
     if (folder / "model.safetensors").is_file():
         return load_detector(folder)
-    if recipe.start is not None:
+    if recipe.start is not None and (recipe.start / folder.name).is_dir():
         teacher, model, rate = None, load_detector(recipe.start / folder.name), 1e-4
+    elif recipe.start is not None:
+        teacher = load_detector(recipe.start / f"student-{DEEP}")
+        model, rate = student_of(teacher, recipe.layers), 1.5e-4
     else:
         teacher = train_teacher(material)
         model, rate = student_of(teacher, recipe.layers), 1.5e-4

@@ -171,3 +171,27 @@ def test_an_earlier_student_is_trained_on_without_a_teacher(
     assert 0 < float((before - after).detach().abs().max()) < 0.01
     assert (tmp_path / "later" / "student-4" / "model.safetensors").is_file()
     assert not (tmp_path / "later" / "teacher").exists()
+
+
+def test_a_shallow_student_is_taught_by_an_earlier_deep_one(
+    model: Detector, tokeniser: InputTokeniser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("models.train.pipeline.DEEP", 4)
+    save_detector(model, tmp_path / "earlier" / "student-4")
+    rows = [(example("この無能が", "verbal_abuse", span=(2, 4)), 0), (example("電話番号です"), 1)]
+    material = SimpleNamespace(
+        recipe=Recipe(
+            base="", data_dir=None, folder=tmp_path / "later", layers=2, student_epochs=1, start=tmp_path / "earlier"
+        ),
+        tokeniser=tokeniser,
+        epoch=lambda number, rng: rows,
+        geometry=torch.eye(32)[:2],
+        valid=read_split("valid")[:30],
+    )
+    found = train_student(cast(Material, material))
+    assert found.config.num_hidden_layers == 2
+    figures = [
+        json.loads(line) for line in (tmp_path / "later" / "student-2" / "metrics.jsonl").read_text().splitlines()
+    ]
+    assert figures, "it was trained"
+    assert (tmp_path / "later" / "student-2" / "model.safetensors").is_file()
