@@ -64,13 +64,6 @@ def fault(error: BaseException) -> dict[str, str]:
     return {"error": type(error).__name__, "at": at}
 
 
-def _plain_fault_of_a_peer(record: logging.LogRecord) -> bool:
-    """uvicorn shows a traceback when a peer's text is not UTF-8; the peer is told by the close code, and a line will do."""
-    if record.name == "uvicorn.error" and record.exc_info and isinstance(record.exc_info[1], UnicodeDecodeError):
-        record.exc_info, record.levelno, record.levelname = None, logging.WARNING, "WARNING"
-    return True
-
-
 def set_up(level: LogLevel, form: LogFormat) -> None:
     """Sends the log of the whole process to standard error.
 
@@ -80,5 +73,4 @@ def set_up(level: LogLevel, form: LogFormat) -> None:
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter(form))
-    handler.addFilter(_plain_fault_of_a_peer)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import logging
 import tomllib
 
 import pytest
 
 from server.cli import main
 from server.cli_help import settings_toml
-from server.logs import set_up
 from server.settings import Settings, load_settings
 from tests.server.running import said, started
 from tests.server.test_cli import calls as calls
@@ -148,23 +146,3 @@ def test_rules_are_compared_both_ways(tmp_path):
     (down,), (up,) = json.loads(lost)["changed"], json.loads(gained)["changed"]
     assert (down["call_id"], down["after"]) == (up["call_id"], up["before"]) == ("c-1", "notice")
     assert down["before"] == up["after"] != "notice"
-
-
-def test_a_text_of_a_peer_that_is_not_utf_8_is_a_line_without_a_traceback(capsys):
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    try:
-        set_up("info", "text")
-        logger = logging.getLogger("uvicorn.error")
-        for wrong in (b"\xff".decode, [].pop):
-            try:
-                wrong()
-            except (UnicodeDecodeError, IndexError):
-                logger.exception("it went wrong")
-    finally:
-        root.handlers[:] = handlers
-        root.setLevel(level)
-    first, second, *rest = capsys.readouterr().err.splitlines()
-    assert first.endswith(" WARNING uvicorn.error it went wrong")
-    assert second.endswith(" ERROR uvicorn.error it went wrong")
-    assert rest[0] == "Traceback (most recent call last):"
