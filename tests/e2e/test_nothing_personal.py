@@ -33,14 +33,14 @@ WRONG_TOKEN = "mmr_" + "Zz9" * 14 + "A"
 SAID = "紫陽花の秘密、バカ"
 MASKED = {
     "caller": ("090-1234-5678", "09012345678", "819012345678", "9012345678"),
-    "card": ("4111111111111111", "4111 1111 1111 1111", "4929"),
+    "card": ("4111111111111111", "4111 1111 1111 1111", "番号は4929"),
     "phone": ("080-9876-5432", "08098765432", "03-3581-1234"),
     "mail": ("taro.yamada@example.co.jp", "taro.yamada"),
     "house": ("M-123456", "M-654321"),
     "address": ("神南1丁目19", "19-11"),
     "my number": ("123456789018", "1234 5678 9018"),
 }
-"""What may be nowhere."""
+"""What may be nowhere. Nothing so short that ciphertext or a time holds it by chance."""
 WORDS = ("紫陽花の秘密", "zanzibar-canary", "夕立の覚え書き")
 """What was said and noted: only in answers to who may see it, and sealed on disk."""
 
