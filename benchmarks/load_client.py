@@ -78,6 +78,8 @@ class Call:
     seq: int = 0
     unacked: deque[tuple[int, bytes]] = field(default_factory=deque)
     timed: deque[tuple[int, float]] = field(default_factory=deque)
+    held: bool = False
+    """The server has no room for it now: what it says waits for the next attempt."""
 
 
 class Talk:
@@ -184,21 +186,22 @@ class Line:
                 self._sender.acknowledged(call, message.seq)
         elif message.type == "nack":
             self._sender.counts[f"nack_{message.code}"] += 1
-            if call is not None and message.retry:
-                delay_s = message.retry_after_ms / 1000
-                asyncio.get_running_loop().call_later(delay_s, self._again, call, message.seq or 0)
+            # All that was on its way is refused, one by one: one attempt for all of it.
+            if call is not None and message.retry and not call.held:
+                call.held = True
+                asyncio.get_running_loop().call_later(message.retry_after_ms / 1000, self._again, call)
         elif message.type == "resumed":
             self._waiting_resume = False
             for call_id, seq in message.calls.items():
                 if seq is not None and call_id in self.calls:
                     self._sender.acknowledged(self.calls[call_id], seq)
             for waiting in list(self.calls.values()):
-                self._again(waiting, 0)
+                self._again(waiting)
 
-    def _again(self, call: Call, first: int) -> None:
-        for seq, data in call.unacked:
-            if seq >= first:
-                self.send(data)
+    def _again(self, call: Call) -> None:
+        call.held = False
+        for _, data in call.unacked:
+            self.send(data)
 
 
 class Sender:
@@ -283,7 +286,8 @@ class Sender:
     def _fire(self) -> None:
         due_s, number, data, abusive, call = heapq.heappop(self._heap)
         data += b',"seq":%d}' % call.seq
-        call.line.send(data)
+        if not call.held:
+            call.line.send(data)
         call.unacked.append((call.seq, data))
         self.unacked += 1
         self.unacked_max = max(self.unacked_max, self.unacked)

@@ -80,6 +80,8 @@ TICK_S: Final = 0.1
 SWEEP_S: Final = 1.0
 RETRY_AFTER_MS: Final = 2_000
 DAY_MS: Final = 86_400_000
+MAX_REFUSED: Final = 20_000
+"""Refused calls that are remembered, twice the calls that one process is to carry; an older one costs another look-up."""
 DRAIN_S: Final = 1.5
 """So long a server that is told to end waits for its log."""
 FAREWELL_S: Final = 0.1
@@ -179,6 +181,9 @@ class Runtime:
         self.links = links or LinkTemplates()
         self.supervision = Supervision(self, routing or RoutingTable())
         self.calls: dict[tuple[str, str], LiveCall] = {}
+        # Known to nobody and refused: each of its further events would ask the database again, on the loop, and an
+        # overloaded server would spend itself on saying no.
+        self._refused: dict[tuple[str, str], None] = {}
         self.ready = False
         self.draining = False
         self.keeper = Keeper(clock.monotonic, self._count)
@@ -335,8 +340,11 @@ class Runtime:
                 raise self._ended(event)
             self._forget(call)
             return self._open(key, event)
-        record = self.log.find_call(*key)
+        record = None if key in self._refused else self.log.find_call(*key)
         if record is None:
+            self._refused[key] = None  # until it is opened
+            if len(self._refused) > MAX_REFUSED:
+                del self._refused[next(iter(self._refused))]
             return self._open(key, event)
         if record.ended_ms is not None and record.end_reason != IDLE:
             if event.seq is not None and event.seq < record.next_seq and not fresh:
@@ -388,6 +396,7 @@ class Runtime:
             record=record, session=self._session(record), anchor_s=now_s, last_event_s=now_s, opening=context
         )
         self.calls[key] = call
+        self._refused.pop(key, None)
         return call
 
     def _session(self, record: CallRecord) -> CallSession:

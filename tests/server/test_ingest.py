@@ -9,7 +9,8 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from server import intake
-from tests.server.running import ended, platform, said, serving, start, started, supervisor
+from server.storage.port import CallRecord
+from tests.server.running import ended, over, platform, said, serving, start, started, supervisor
 
 
 @pytest.fixture
@@ -218,6 +219,35 @@ async def test_a_full_house_refuses_new_calls_and_keeps_those_it_has(tmp_path):
         assert nack["retry_after_ms"] > 0
         await peer.send(said(1, "一", call_id="c-0"))
         await peer.acked(1, "c-0")
+
+
+async def test_a_refused_call_is_looked_up_once_and_taken_when_there_is_room(tmp_path, monkeypatch):
+    monkeypatch.setattr("server.runtime.MAX_REFUSED", 2)
+    async with serving(tmp_path / "data", max_calls=1) as running, platform(running) as peer:
+        runtime = running.app.runtime
+        asked: list[str] = []
+        find = runtime.log.find_call
+
+        def finding(tenant: str, call_id: str) -> CallRecord | None:
+            asked.append(call_id)
+            return find(tenant, call_id)
+
+        monkeypatch.setattr(runtime.log, "find_call", finding)
+        await peer.send(started(call_id="c-0"))
+        await peer.acked(0, "c-0")
+        for count, call_id in enumerate(("c-1", "c-1", "c-1", "c-2", "c-1", "c-3", "c-1"), 1):
+            await peer.send(said(1, "一", call_id=call_id))
+            assert (await peer.nacked(count))["code"] == "overloaded"
+        # Two are remembered: the third pushes the oldest out, which is then asked for again.
+        assert asked == ["c-0", "c-1", "c-2", "c-3", "c-1"]
+        await peer.send(ended(1, call_id="c-0"))
+        await peer.acked(1, "c-0")
+        await over(running)
+        await peer.send(started(call_id="c-1"), ended(1, call_id="c-1"))
+        await peer.acked(1, "c-1")
+        await over(running)
+        await peer.send(said(2, "二", call_id="c-1"))
+        assert (await peer.nacked(8))["code"] == "call_ended"
 
 
 async def test_a_frame_over_the_limit_closes_and_a_resume_loses_nothing(server):
