@@ -152,23 +152,29 @@ def test_training_learns_goes_on_and_is_saved(model: Detector, tokeniser: InputT
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == len(figures)
 
 
-def test_an_earlier_student_is_trained_on_without_a_teacher(
-    model: Detector, tokeniser: InputTokeniser, tmp_path: Path
-) -> None:
-    save_detector(model, tmp_path / "earlier" / "student-4")
+def after(model: Detector, tokeniser: InputTokeniser, folder: Path, *, layers: int) -> Material:
+    """Material of a short run of a student of `layers` layers, after an earlier run whose student `model` was."""
+    save_detector(model, folder / "earlier" / "student-4")
     rows = [(example("この無能が", "verbal_abuse", span=(2, 4)), 0), (example("電話番号です"), 1)]
+    recipe = Recipe(
+        base="", data_dir=None, folder=folder / "later", layers=layers, student_epochs=1, start=folder / "earlier"
+    )
     material = SimpleNamespace(
-        recipe=Recipe(
-            base="", data_dir=None, folder=tmp_path / "later", layers=4, student_epochs=1, start=tmp_path / "earlier"
-        ),
+        recipe=recipe,
         tokeniser=tokeniser,
         epoch=lambda number, rng: rows,
         geometry=torch.eye(32)[:2],
         valid=read_split("valid")[:30],
     )
-    found = train_student(cast(Material, material))
-    before, after = model.label_head.weight, found.label_head.weight
-    assert 0 < float((before - after).detach().abs().max()) < 0.01
+    return cast(Material, material)
+
+
+def test_an_earlier_student_is_trained_on_without_a_teacher(
+    model: Detector, tokeniser: InputTokeniser, tmp_path: Path
+) -> None:
+    found = train_student(after(model, tokeniser, tmp_path, layers=4))
+    before, now = model.label_head.weight, found.label_head.weight
+    assert 0 < float((before - now).detach().abs().max()) < 0.01
     assert (tmp_path / "later" / "student-4" / "model.safetensors").is_file()
     assert not (tmp_path / "later" / "teacher").exists()
 
@@ -177,21 +183,7 @@ def test_a_shallow_student_is_taught_by_an_earlier_deep_one(
     model: Detector, tokeniser: InputTokeniser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("models.train.pipeline.DEEP", 4)
-    save_detector(model, tmp_path / "earlier" / "student-4")
-    rows = [(example("この無能が", "verbal_abuse", span=(2, 4)), 0), (example("電話番号です"), 1)]
-    material = SimpleNamespace(
-        recipe=Recipe(
-            base="", data_dir=None, folder=tmp_path / "later", layers=2, student_epochs=1, start=tmp_path / "earlier"
-        ),
-        tokeniser=tokeniser,
-        epoch=lambda number, rng: rows,
-        geometry=torch.eye(32)[:2],
-        valid=read_split("valid")[:30],
-    )
-    found = train_student(cast(Material, material))
-    assert found.config.num_hidden_layers == 2
-    figures = [
-        json.loads(line) for line in (tmp_path / "later" / "student-2" / "metrics.jsonl").read_text().splitlines()
-    ]
+    assert train_student(after(model, tokeniser, tmp_path, layers=2)).config.num_hidden_layers == 2
+    figures = (tmp_path / "later" / "student-2" / "metrics.jsonl").read_text(encoding="utf-8")
     assert figures, "it was trained"
     assert (tmp_path / "later" / "student-2" / "model.safetensors").is_file()
