@@ -50,7 +50,7 @@ from detector.session import CallSession
 from models.scorer import load_scorer
 from server.app import partial_gate
 from server.client import IngestClient
-from server.recovery import refold
+from server.live.recovery import refold
 from server.replay import replay
 from server.storage.daylog import DayLog
 from server.storage.port import CallRecord, Row, Stored

@@ -20,8 +20,18 @@ STAGES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("masking", ("server/redaction", "server/digits", "server/running_digits", "server/addresses")),
     ("log", ("server/storage/", "sqlalchemy/", "server/groupwriter")),
     ("core", ("detector/",)),
-    ("ingest", ("server/ingest", "server/wire", "server/intake", "uvicorn/protocols", "websockets/")),
-    ("alerts and floor", ("server/alerts", "server/hub", "server/supervision", "server/delivery")),
+    (
+        "ingest",
+        (
+            "server/ingest",
+            "server/wire",
+            "server/live/intake",
+            "server/live/reception",
+            "uvicorn/protocols",
+            "websockets/",
+        ),
+    ),
+    ("alerts and floor", ("server/alerts", "server/hub", "server/supervision", "server/delivery", "server/live/floor")),
     ("runtime", ("server/runtime", "server/")),
 )
 """Stage, and what its files are called; a stack belongs to the innermost frame that has a stage."""

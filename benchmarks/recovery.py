@@ -19,8 +19,9 @@ from detector.scoring import ScoreRequest, ScoreResult
 from models.engine import Engine
 from server.clock import SystemClock
 from server.hub import Hub
+from server.live.resources import Limits
 from server.rulebook import open_rulebook
-from server.runtime import Limits, Runtime
+from server.runtime import Runtime
 from server.storage.embedded import EmbeddedLog
 from server.storage.port import Batch, CallRecord, Row
 

@@ -203,10 +203,10 @@ class AlertStream:
                 if wanted:
                     yield [self._told(item) for item in wanted]
         if self.subscription.statuses:
-            statuses = [item for item in self._runtime.statuses(tenant) if self._queue_wanted(item["queue"])]
+            statuses = [item for item in self._runtime.floor.statuses(tenant) if self._queue_wanted(item["queue"])]
             if statuses:
                 yield [_plain(status) for status in statuses]
-        reason = self._runtime.degraded(tenant)
+        reason = self._runtime.floor.degraded(tenant)
         if reason:
             yield [_plain({"type": "monitoring.degraded", "reason": reason})]
 

@@ -51,13 +51,14 @@ from server.ingest import IngestEndpoint
 from server.keeper import Keeper
 from server.keys import house_key
 from server.links import LinkTemplates
+from server.live.resources import Limits
 from server.metrics import Metrics
 from server.openapi import DocumentedApi
 from server.redaction import compile_patterns
 from server.retention import Retention
 from server.routing import warn_unrouted
 from server.rulebook import open_rulebook
-from server.runtime import Limits, Runtime
+from server.runtime import Runtime
 from server.settings import Settings
 from server.shadow import Shadow
 from server.sockets import Receive, Scope, Send, headers_of
@@ -325,7 +326,7 @@ def wired(settings: Settings, scorer: Scorer | None, log: EmbeddedLog) -> Mamori
         subscribers=lambda: len(hub),
         behind=hub.behind,
         disk_free=log.free_bytes,
-        not_monitored=runtime.not_monitored,
+        not_monitored=runtime.floor.not_monitored,
         log_wait=lambda: log.waited_s,
         score_wait=lambda: engine.waited_s,
         scores=lambda: ((health := engine.health).scored, health.cached),

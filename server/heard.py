@@ -15,7 +15,7 @@ from detector.rules import default_rules
 from detector.scoring import Unscored, UnscoredReason
 from detector.session import CallSession
 from detector.state import CallState
-from server.recovery import refold
+from server.live.recovery import refold
 from server.storage.port import CallRecord, Stored
 
 _OTHER = {Speaker.CUSTOMER: Speaker.AGENT, Speaker.AGENT: Speaker.CUSTOMER}

@@ -207,7 +207,7 @@ class Api:
         ) -> dict[str, Any]:
             """Calls, newest first; live ones with their status."""
             records = await asyncio.to_thread(self._log.calls, who.tenant, limit=limit, open_only=open_only)
-            live = {status["call_id"]: status for status in self._runtime.statuses(who.tenant)}
+            live = {status["call_id"]: status for status in self._runtime.floor.statuses(who.tenant)}
             items: list[dict[str, Any]] = []
             for record in records:
                 status = live.get(record.call_id) if record.ended_ms is None else None

@@ -14,8 +14,9 @@ import msgspec
 from detector.events import CallEvent
 from server.auth import FEEDERS, Gate, Principal
 from server.errors import EventError
+from server.live.reception import RETRY_AFTER_MS
 from server.redaction import hash_caller, redact_event
-from server.runtime import RETRY_AFTER_MS, Runtime
+from server.runtime import Runtime
 from server.sockets import CLOSE_POLICY, Receive, Scope, Send, converse, shake_hands
 from server.wire import PROTOCOL, Resume, decode_event, decode_frame, nack, parse_frame
 
@@ -113,7 +114,7 @@ class IngestEndpoint:
         try:
             revoked = await converse(self._read(feed, receive), self._write(feed, send), self._gate, principal)
         finally:
-            self._runtime.disconnected(feed)
+            self._runtime.reception.disconnected(feed)
         if revoked:
             await send({"type": "websocket.close", "code": CLOSE_POLICY, "reason": "token no longer valid"})
 
@@ -161,8 +162,8 @@ class IngestEndpoint:
             return
         calls: dict[str, int | None] = {}
         for call_id in wanted.call_ids:
-            calls[call_id] = self._runtime.consumed(feed.tenant, call_id)
-            self._runtime.adopt(feed, call_id)
+            calls[call_id] = self._runtime.reception.consumed(feed.tenant, call_id)
+            self._runtime.reception.adopt(feed, call_id)
         feed.answer(msgspec.json.encode({"type": "resumed", "calls": calls}))
 
     def _item(self, feed: _Feed, item: Any) -> None:
@@ -170,7 +171,7 @@ class IngestEndpoint:
             event = decode_event(item)
         except EventError as error:
             feed.refused(error)
-            if not error.retry and self._runtime.bury(feed, error):
+            if not error.retry and self._runtime.reception.bury(feed, error):
                 feed.taken()
             return
         self._event(feed, event)
@@ -184,7 +185,7 @@ class IngestEndpoint:
             feed.refused(excess, retry_after_ms=max(1, round(wait_s * 1000)))
             return
         try:
-            if self._runtime.accept(feed, self._clean(feed, event)):
+            if self._runtime.reception.accept(feed, self._clean(feed, event)):
                 feed.taken()
         except EventError as error:
             expected = error.expected if error.code == "gap" else None
@@ -196,4 +197,6 @@ class IngestEndpoint:
 
     def _clean(self, feed: _Feed, event: CallEvent) -> CallEvent:
         event = hash_caller(event, self._caller_key, feed.tenant)
-        return redact_event(event, self._runtime.language_of(feed.tenant, event.call_id), self._runtime.patterns)
+        return redact_event(
+            event, self._runtime.reception.language_of(feed.tenant, event.call_id), self._runtime.patterns
+        )

@@ -24,7 +24,7 @@ from detector.events import AlertUnattended, SnoozeOver, SupervisorAction
 from detector.replaying import parse_utc_ms
 from server.errors import MamoriError, StorageError
 from server.groupwriter import Entry
-from server.livecall import LiveCall
+from server.live.call import LiveCall
 from server.routing import RoutingTable, passes_on, tier_of, waiting_since
 from server.storage import codec
 from server.storage.port import AuditEntry, Committed, Log, Row

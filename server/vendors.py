@@ -18,8 +18,9 @@ from detector.adapters.source import Report, Source
 from detector.events import CallEvent
 from server.auth import Gate, Principal
 from server.errors import EventError
+from server.live.reception import Feed
 from server.redaction import hash_caller, redact_event
-from server.runtime import Feed, Runtime
+from server.runtime import Runtime
 
 MAX_SOURCES: Final = 256
 """States of adapters, one for each tenant and format."""
@@ -144,7 +145,7 @@ class Vendors:
         self._report(principal.tenant, form, receipt.reports)
         for event in events:
             try:
-                if self._runtime.accept(receipt, self._clean(principal.tenant, source, event)):
+                if self._runtime.reception.accept(receipt, self._clean(principal.tenant, source, event)):
                     receipt.taken(event.call_id)
             except EventError as refusal:
                 receipt.refused(refusal)
@@ -153,7 +154,7 @@ class Vendors:
                     break
             else:
                 if owner is not None:
-                    self._runtime.adopt(owner, event.call_id)
+                    self._runtime.reception.adopt(owner, event.call_id)
         receipt.settled()
         return receipt
 

@@ -19,7 +19,8 @@ import msgspec
 from detector.adapters.frame import Format
 from server.auth import FEEDERS, Gate, Principal
 from server.errors import EventError
-from server.runtime import RETRY_AFTER_MS, Runtime
+from server.live.reception import RETRY_AFTER_MS
+from server.runtime import Runtime
 from server.sockets import CLOSE_POLICY, Receive, Scope, Send, converse, headers_of, shake_hands
 from server.vendors import Receipt, Vendors
 from server.wire import PROTOCOL
@@ -150,7 +151,7 @@ class VendorEndpoint:
                 principal,
             )
         finally:
-            self._runtime.disconnected(connection)
+            self._runtime.reception.disconnected(connection)
         if revoked:
             await send({"type": "websocket.close", "code": CLOSE_POLICY, "reason": "token no longer valid"})
 

@@ -14,9 +14,9 @@ from detector.labels import Speaker
 from detector.scoring import ScoreRequest
 from detector.session import CallSession
 from detector.state import CallState
-from server import intake
-from server.intake import REORDER_WINDOW
-from server.livecall import LiveCall
+from server.live import intake
+from server.live.call import LiveCall
+from server.live.intake import REORDER_WINDOW
 from server.storage.port import CallRecord
 from tests.detector.calls import PLAYBOOK, RULES
 from tests.detector.scripted import answer

@@ -36,7 +36,7 @@ def test_no_two_texts_are_alike_and_finals_are_as_long_as_asked() -> None:
 
 def test_a_stack_belongs_to_its_innermost_stage() -> None:
     stacks = (
-        "t;run (server/cli.py:1);_fold (server/runtime.py:2);receive (detector/session.py:3);sub (re.py:4) 3\n"
+        "t;run (server/cli.py:1);fold (server/live/fold.py:2);receive (detector/session.py:3);sub (re.py:4) 3\n"
         "t;_work (models/engine.py:1);encode (models/tokenisation.py:9) 1\n"
     )
     assert shares(stacks) == {"core": 0.75, "tokeniser": 0.25}

@@ -8,7 +8,7 @@ database and sockets; nothing in the product knows of this module.
 | `model_fails` | the classifier raises |
 | `model_slow` | the classifier takes as many seconds more for a batch as the file says |
 | `inference_dies`, `log_dies` | the thread ends in the middle of its work, once: the file goes with it |
-| `tick_fails`, `sweep_fails` | the runtime's clockwork raises |
+| `tick_fails`, `sweep_fails` | the clockwork raises |
 | `fold_fails` | the fold of the calls whose ids are in the file raises |
 | `clock` | UTC is off by as many seconds as the file says; monotonic time is not |
 """
@@ -24,7 +24,7 @@ from detector.session import CallSession
 from models.batching import PendingQueue
 from models.supported_scorer import SupportedScorer
 from server.cli import main
-from server.runtime import Runtime
+from server.live.clockwork import Clockwork
 from server.storage.embedded import EmbeddedLog
 
 
@@ -83,8 +83,8 @@ def arm(switches: Path) -> None:
     before(SupportedScorer, "run", model)
     before(PendingQueue, "take", dies("inference_dies"))
     before(EmbeddedLog, "_commit", dies("log_dies"))
-    before(Runtime, "_tick_once", raises("tick_fails"))
-    before(Runtime, "_check_disk", raises("sweep_fails"))
+    before(Clockwork, "tick", raises("tick_fails"))
+    before(Clockwork, "check_disk", raises("sweep_fails"))
     before(CallSession, "receive", fold)
     real_ns = time.time_ns
     time.time_ns = lambda: real_ns() + int(float(said("clock") or 0) * 1e9)

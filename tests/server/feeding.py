@@ -169,7 +169,7 @@ class House:
         async with asyncio.timeout(SETTLE_S):
             while quiet < 4:
                 await asyncio.sleep(0.0005)
-                waits = runtime._writer.outstanding and not self.disk.slow
+                waits = runtime.writer.outstanding and not self.disk.slow
                 scoring = any(call.requests for call in runtime.calls.values())
                 quiet = 0 if waits or scoring or any(wire.unread for wire in wires) else quiet + 1
 

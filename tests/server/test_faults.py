@@ -11,7 +11,7 @@ import httpx
 
 from benchmarks.crash import Process
 from server.client import IngestClient
-from server.runtime import SWEEP_S
+from server.live.clockwork import SWEEP_S
 from server.storage.daylog import DayLog
 from server.storage.statedb import StateDatabase, open_engine
 from tests.server.running import ended, over, platform, said, serving, started, supervisor
@@ -27,7 +27,7 @@ async def test_with_little_room_new_calls_are_refused_and_accepted_ones_go_on(tm
         await peer.acked(0)
         little = shutil.disk_usage(tmp_path)._replace(free=1 << 20)
         monkeypatch.setattr("server.storage.embedded.shutil.disk_usage", lambda _path: little)
-        while not running.app.runtime.disk_low:
+        while not running.app.runtime.watch.disk_low:
             await asyncio.sleep(0.05)
         await peer.send(started(call_id="c-2"))
         refusal = await peer.nacked()
@@ -39,7 +39,7 @@ async def test_with_little_room_new_calls_are_refused_and_accepted_ones_go_on(tm
         assert (answer.status_code, answer.json()["checks"]["disk"]) == (503, "low")
         assert "mamori_disk_free_bytes 1.048576e+06" in (await http.get("/metrics")).text
         monkeypatch.undo()
-        while running.app.runtime.disk_low:
+        while running.app.runtime.watch.disk_low:
             await asyncio.sleep(0.05)
         await peer.send(started(call_id="c-2"))
         await peer.acked(0, "c-2")

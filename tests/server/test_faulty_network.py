@@ -52,7 +52,7 @@ async def test_over_a_bad_network_nothing_is_lost_or_doubled(tmp_path, monkeypat
     monkeypatch.setattr("server.link.MIN_BACKOFF_S", MIN_BACKOFF_S / 10)
     monkeypatch.setattr("server.link.MAX_BACKOFF_S", MIN_BACKOFF_S)
     # A score that a slow machine gives up on would be one alert less, and is no fault of the network.
-    monkeypatch.setattr("server.runtime.SCORE_WAIT_S", 600)
+    monkeypatch.setattr("server.live.scoring.SCORE_WAIT_S", 600)
     calls = plans(seed)
     nacks: list[dict[str, Any]] = []
     async with serving(tmp_path) as running, faults(running.port, seed) as (proxy, port):

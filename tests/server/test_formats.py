@@ -138,7 +138,7 @@ async def test_the_socket_greets_acknowledges_refuses_and_tells(tmp_path):
         notices = {answer["code"]: answer["detail"] for answer in answers if answer["type"] == "notice"}
         assert notices["unknown_type"] == "BRAND_NEW"
         assert "profanity filter" in notices["masked_stream"]
-        assert running.app.runtime.consumed("default", "c-1") == 2
+        assert running.app.runtime.reception.consumed("default", "c-1") == 2
 
 
 @pytest.mark.parametrize(

@@ -5,14 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from concurrent.futures import Future
-from types import CodeType, FrameType
+from types import CodeType, FrameType, SimpleNamespace
 from typing import Any
 
 import pytest
 
 from detector.scoring import ScoreResult, Unscored, UnscoredReason
-from server.clock import SystemClock
-from server.runtime import Runtime
+from server.live.scoring import Scoring
 
 
 class Loop:
@@ -30,17 +29,12 @@ class Loop:
             callback()
 
 
-class Taking(Runtime):
-    """Hands over as the runtime does, and notes what arrived."""
+class Taking(Scoring):
+    """Hands over as the server does, and notes what arrived."""
 
     def __init__(self) -> None:
-        super().__init__(
-            **dict.fromkeys(("log", "engine", "hub", "playbook", "limits")),  # type: ignore[arg-type]
-            clock=SystemClock(),
-            rulebook=type("Rules", (), {"current": None})(),
-        )
         self.loop = Loop()
-        self._loop = self.loop  # type: ignore[assignment]
+        super().__init__(SimpleNamespace(loop=self.loop), None, None)  # type: ignore[arg-type]
         self.arrived: list[str] = []
 
     def _arrived(self, _call: Any, answer: ScoreResult | Unscored) -> None:
@@ -83,14 +77,14 @@ def taken_before(line: int, waiting: int) -> tuple[bool, bool]:
     Returns:
         Whether there are so many lines, and whether all answers arrived in order.
     """
-    runtime = Taking()
+    scoring = Taking()
     names = [f"r{number}" for number in range(waiting + 1)]
     for name in names[:-1]:
-        runtime.answer(name)
-    code = Runtime._answered.__code__
-    reached = between_lines(code, line, runtime.loop.turn, lambda: runtime.answer(names[-1]))
-    runtime.loop.turn()
-    return reached, runtime.arrived == names
+        scoring.answer(name)
+    code = Scoring._answered.__code__
+    reached = between_lines(code, line, scoring.loop.turn, lambda: scoring.answer(names[-1]))
+    scoring.loop.turn()
+    return reached, scoring.arrived == names
 
 
 @pytest.mark.parametrize("waiting", [0, 1, 2])
@@ -102,10 +96,10 @@ def test_no_answer_is_left_lying_whenever_the_loop_takes_them(waiting: int) -> N
 
 
 def test_many_answers_wake_the_loop_once() -> None:
-    runtime = Taking()
+    scoring = Taking()
     for number in range(5):
-        runtime.answer(str(number))
-    assert len(runtime.loop.due) == 1
-    runtime.loop.turn()
-    runtime.answer("later")
-    assert len(runtime.loop.due) == 1
+        scoring.answer(str(number))
+    assert len(scoring.loop.due) == 1
+    scoring.loop.turn()
+    scoring.answer("later")
+    assert len(scoring.loop.due) == 1

@@ -297,7 +297,7 @@ async def test_the_steps_that_were_given_stand_with_their_words_and_times(server
 
 
 async def test_what_is_not_scored_yet_stands_as_it_was_said_and_the_report_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr("server.runtime.SCORE_WAIT_S", 600)
+    monkeypatch.setattr("server.live.scoring.SCORE_WAIT_S", 600)
     may = threading.Event()
 
     class Held(ScriptedScorer):

@@ -8,7 +8,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from server import intake
+from server.live import intake
 from server.storage.port import CallRecord
 from tests.server.running import ended, over, platform, said, serving, start, started, supervisor
 
@@ -222,7 +222,7 @@ async def test_a_full_house_refuses_new_calls_and_keeps_those_it_has(tmp_path):
 
 
 async def test_a_refused_call_is_looked_up_once_and_taken_when_there_is_room(tmp_path, monkeypatch):
-    monkeypatch.setattr("server.runtime.MAX_REFUSED", 2)
+    monkeypatch.setattr("server.live.reception.MAX_REFUSED", 2)
     async with serving(tmp_path / "data", max_calls=1) as running, platform(running) as peer:
         runtime = running.app.runtime
         asked: list[str] = []

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from detector.events import Gap
-from server import intake
+from server.live import intake
 from tests.server.feeding import House, Wire
 from tests.server.running import ended, said, started
 

@@ -11,8 +11,9 @@ import pytest
 
 from detector.events import Action, CallStarted, SupervisorAction
 from detector.scoring import ScoreResult
-from server import intake, supervision
+from server import supervision
 from server.errors import StorageError
+from server.live import intake
 from server.storage import codec
 from server.storage.embedded import EmbeddedLog
 from server.storage.port import Batch, CallRecord, Committed, Row

@@ -12,7 +12,7 @@ from detector.playbook import default_playbook
 from detector.rules import default_rules
 from server import digits, running_digits
 from server.digits import MASK, has_digits, mask_numbers
-from server.livecall import LiveCall
+from server.live.call import LiveCall
 from server.replay import replay
 from server.running_digits import RunningDigits, masked_copy
 from server.storage.port import Snapshot
@@ -141,7 +141,7 @@ async def test_what_a_crash_left_unmasked_is_masked_at_the_next_start(tmp_path, 
         await peer.acked(2)
     monkeypatch.undo()
     async with serving(tmp_path / "data") as running:
-        await running.app.runtime._writer.quiet()
+        await running.app.runtime.writer.quiet()
         stored = [row.row.value for row in running.app.runtime.log.read_call("default", _instance(running))]
         assert [value.text for value in stored if isinstance(value, Segment)] == ["番号は＊＊", "＊＊"]
 

@@ -161,7 +161,7 @@ class TestAttention:
 async def test_monitoring_is_told_to_who_watches_one_queue_only(tmp_path):
     async with serving(tmp_path / "data") as running, supervisor(running, "?queues=tech") as watcher:
         await watcher.until("snapshot")
-        running.app.runtime._degrade("default", "storage")
+        running.app.runtime.floor.degrade("default", "storage")
         assert (await watcher.until("monitoring.degraded"))["reason"] == "storage"
 
 

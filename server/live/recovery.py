@@ -1,6 +1,6 @@
 """Reads calls back after a restart: the last snapshot, and the tail of the log folded on top of it.
 
-Decides nothing of what is missing: it hands out what the fold asks for and what it raised, and the runtime makes the rest.
+`read_back` decides nothing of what is missing: it hands out what the fold asks for and what it raised; `Recovery` makes the rest.
 """
 
 from __future__ import annotations
@@ -13,9 +13,13 @@ from detector.alerts import AlertEvent
 from detector.events import Gap, SegmentRedacted
 from detector.scoring import ScoreRequest, ScoreResult, Unscored
 from detector.session import CallSession
-from server.livecall import LiveCall, read_snapshot
+from server.groupwriter import Entry
+from server.live.call import LiveCall, read_snapshot
+from server.live.fold import Fold
+from server.live.resources import Resources
+from server.live.saving import Saving
 from server.logs import fault
-from server.storage.port import CallRecord, Log, Row, Snapshot, Stored
+from server.storage.port import CallRecord, Log, Redaction, Row, Snapshot, Stored
 
 _log = logging.getLogger("mamori.recovery")
 
@@ -115,3 +119,54 @@ def _refold(restored: Restored, position: int, row: Row) -> None:
             restored.requests[output.request_id] = output
         elif isinstance(output, AlertEvent):
             restored.events.append(output)
+
+
+class Recovery:
+    """Brings calls back into one process.
+
+    Args:
+        shared: the log, the calls.
+        saving: takes the alerts that the fold raises and the log may lack.
+        fold: takes what goes on from there.
+    """
+
+    def __init__(self, shared: Resources, saving: Saving, fold: Fold) -> None:
+        self._shared = shared
+        self._saving = saving
+        self._fold = fold
+
+    def restore(self, found: list[tuple[CallRecord, Snapshot | None]]) -> list[LiveCall]:
+        """Restores calls from snapshot and log tail; what the fold yields and the log lacks is made now, and is late."""
+        now_s, now_ms = self._shared.clock.monotonic(), self._shared.clock.utc_ms()
+        restored = read_back(self._shared.log, found, self._shared.session, now_s=now_s)
+        self._shared.calls |= {item.call.key: item.call for item in restored}
+        for item in restored:
+            call, silent_s = item.call, max(0.0, (now_ms - item.last_ms) / 1000)
+            call.anchor_media_ms = call.session.state.clock.elapsed_ms
+            call.anchor_s = call.last_event_s = now_s - silent_s
+            call.lost_at_s = now_s + self._shared.limits.lost_after_s
+            if item.events:
+                self._saving.save(call, [self._saving.linked(call, event, late=True) for event in item.events])
+            if item.redacted:
+                # A crash may have come between the log and what follows from it.
+                names = {"tenant": call.record.tenant, "instance": call.record.instance}
+                again = [Redaction(**names, segment_id=part.segment_id, text=part.text) for part in item.redacted]
+                self._shared.write(Entry(redactions=again))
+            call.late |= item.requests.keys()
+            for request in item.requests.values():
+                self._fold.scoring.ask(call, request, now_s)
+            self._finish(call)
+        return [item.call for item in restored]
+
+    def _finish(self, call: LiveCall) -> None:
+        call.ending = call.session.state.ended
+        for segment in call.session.state.transcript.finals:
+            for item in call.running.take(segment, call.session.state.language)[1]:
+                self._fold.mask(call, item)
+        if call.session.state.ended and call.session.idle and not call.requests:
+            if call.record.ended_ms is None:
+                self._saving.retire(call)
+            return
+        if call.session.state.caller_key and call.session.state.earlier is None:
+            self._fold.look_up(call)
+        self._shared.timers.schedule(call)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-from server.livecall import LiveCall
+from server.live.call import LiveCall
 
 REORDER_WINDOW: Final = 64
 """Events of one call that may wait for an earlier one (design § 3)."""
