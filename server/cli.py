@@ -36,6 +36,7 @@ from server.errors import SetupError
 from server.handles import raise_file_limit
 from server.heap import Heap
 from server.installation import read_installation
+from server.keepalive import PatientProtocol
 from server.link import RefusedError, UnreachableError
 from server.logs import set_up
 from server.settings import Settings, check_exposure, load_settings
@@ -158,7 +159,7 @@ def uvicorn_config(app: Any, settings: Settings) -> uvicorn.Config:
         host=settings.host,
         port=settings.port,
         lifespan="on",  # without it a start that failed would pass for an application that needs none
-        ws="websockets-sansio",
+        ws=PatientProtocol,
         ws_max_size=settings.max_frame_bytes,
         ws_per_message_deflate=False,
         log_config=None,

@@ -14,6 +14,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from detector.scoring import ScoreRequest, ScoreResult
 from server.app import Mamori, create_app
+from server.keepalive import PatientProtocol
 from server.settings import Settings
 from tests.detector.scripted import score
 
@@ -55,7 +56,7 @@ async def start(folder: Path, *, scorer: Any = None, **fields: Any) -> Running:
     settings = Settings(data_dir=folder, **fields)
     app = create_app(settings, scorer=scorer or ScriptedScorer())
     config = uvicorn.Config(
-        app, host="127.0.0.1", port=0, ws="websockets-sansio", ws_max_size=settings.max_frame_bytes, log_level="error",
+        app, host="127.0.0.1", port=0, ws=PatientProtocol, ws_max_size=settings.max_frame_bytes, log_level="error",
         ws_per_message_deflate=False,
     )  # fmt: skip
     server = uvicorn.Server(config)
