@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import tempfile
 from collections.abc import Iterator
@@ -68,3 +69,20 @@ def new_database(url: str, name: str, *, template: str = "template0") -> str:
 def database(postgres: Postgres) -> str:
     """The address of a fresh database."""
     return new_database(postgres.url, f"t{next(_numbers)}", template=_template(postgres.url))
+
+
+@pytest.fixture
+def fresh_nats(nats: Nats) -> str:
+    """The address of NATS without a stream of an earlier test."""
+    asyncio.run(_clear(nats.url))
+    return nats.url
+
+
+async def _clear(url: str) -> None:
+    import nats as client
+
+    connection = await client.connect(url)
+    jetstream = connection.jetstream()
+    for stream in await jetstream.streams_info():
+        await jetstream.delete_stream(stream.config.name)
+    await connection.close()

@@ -1,0 +1,1 @@
+"""The cluster engine: gateways and workers over NATS JetStream (input log, alert stream, leases) and PostgreSQL (state)."""

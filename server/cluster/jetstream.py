@@ -1,0 +1,526 @@
+"""One process's connection to NATS JetStream: publishing after a known message, reading, following in order, leases.
+
+Knows streams and bytes, nothing of calls. Every wait is bounded and ends in `UnreachableNatsError`; the connection comes back
+by itself, with growing pauses, and `failure` says while it is gone. Longer than most files, for all of it shares one
+connection and one way to fail.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import nats
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+from nats.js import JetStreamContext, api
+from nats.js.errors import APIError, KeyNotFoundError, KeyWrongLastSequenceError, NotFoundError
+from nats.js.kv import KeyValue
+
+from server.cluster import subjects
+from server.cluster.subjects import ALERT_ROOT, ALERT_STREAM, LEASES, PARTITIONS
+from server.errors import SetupError, StorageError
+
+CONNECT_S: Final = 5.0
+"""For the first connection; later ones are tried for ever."""
+ANSWER_S: Final = 2.0
+"""For one answer of the server."""
+PAUSE_S: Final = 0.1
+MAX_PAUSE_S: Final = 2.0
+TRIES: Final = 4
+"""Publishing is tried so often, with pauses between, before the caller hears that it did not work: about 10 s in all."""
+SILENCE_S: Final = 3.0
+"""A consumer sends a sign of life each second; after so long without one it is made anew."""
+GONE_S: Final = 60.0
+"""After so long without a listener the server forgets a consumer."""
+MIN_VERSION: Final = (2, 12)
+AT_ONCE: Final = 256
+"""Messages on their way to one stream at a time."""
+_WRONG_LAST: Final = (10070, 10071, 10164)
+"""JetStream's error codes for: the last sequence is another one."""
+_LAST_OF_SUBJECT: Final = "Nats-Expected-Last-Subject-Sequence"
+_LAST_OF_STREAM: Final = "Nats-Expected-Last-Sequence"
+
+_log = logging.getLogger("mamori.cluster")
+
+
+class UnreachableNatsError(StorageError):
+    """NATS did not confirm in time. What was to be written may be there all the same: whoever writes again must find out."""
+
+
+class ConflictError(StorageError):
+    """Another message, or another holder of a lease, came first."""
+
+
+class _NoAnswerError(Exception):
+    """One try was not confirmed; the text says why in a word."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One message of a stream.
+
+    Args:
+        seq: its place in the stream, rising, from 1.
+        pending: messages of the same reading that were behind it when it was sent; 0 for the last.
+    """
+
+    seq: int
+    subject: str
+    data: bytes = field(repr=False)
+    pending: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """A key with its revision, which rises with each change and is never used again."""
+
+    value: str
+    revision: int
+
+
+class JetStream:
+    """The connection.
+
+    Args:
+        url: of one server or, with commas, several; user, password or token in it.
+        replicas: of the streams when they are made, 1 to 3.
+        keep_days: after which the log forgets.
+        name: of this process, shown by NATS.
+    """
+
+    def __init__(self, url: str, *, replicas: int = 1, keep_days: int = 90, name: str = "mamori") -> None:
+        self._servers = [item.strip() for item in url.split(",") if item.strip()]
+        self._replicas, self._keep_days, self._name = replicas, keep_days, name
+        self._client = Client()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._leases: KeyValue
+        self._js: JetStreamContext
+        self._failure = ""
+
+    @property
+    def failure(self) -> str:
+        """Why nothing can be written now, or empty."""
+        return "" if self._client.is_connected else self._failure or "nats_unreachable"
+
+    @property
+    def where(self) -> str:
+        """The addresses without user and password."""
+        return ",".join(server.rpartition("@")[2].rpartition("/")[2] for server in self._servers)
+
+    async def open(self) -> None:
+        """Connects, and makes what is not there yet.
+
+        Raises:
+            UnreachableNatsError: nobody answered within `CONNECT_S`; names the address.
+            SetupError: not a NATS address, too old, or without JetStream.
+        """
+        if not self._servers or not all(map(_is_address, self._servers)):
+            raise SetupError("nats: expected nats://HOST:PORT")
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                self._client = await nats.connect(
+                    self._servers,
+                    name=self._name,
+                    connect_timeout=2,
+                    max_reconnect_attempts=-1,
+                    reconnect_time_wait=0.2,
+                    ping_interval=2,
+                    max_outstanding_pings=2,
+                    error_cb=self._erred,
+                    disconnected_cb=self._lost,
+                    reconnected_cb=self._back,
+                    allow_reconnect=True,
+                )
+        except (OSError, NatsError, TimeoutError) as error:
+            raise UnreachableNatsError(f"nats: {self.where} cannot be reached ({type(error).__name__})") from None
+        self._js = self._client.jetstream(timeout=ANSWER_S)
+        try:
+            await self._prepare()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _prepare(self) -> None:
+        version = self._client.connected_server_version
+        if (version.major, version.minor) < MIN_VERSION:
+            raise SetupError(
+                f"nats: server {version.major}.{version.minor}; expected {'.'.join(map(str, MIN_VERSION))} or newer"
+            )
+        try:
+            async with asyncio.timeout(CONNECT_S * 2):
+                for partition in range(PARTITIONS):
+                    await self._stream(subjects.log_stream(partition), subjects.partition_subjects(partition))
+                await self._stream(ALERT_STREAM, f"{ALERT_ROOT}.>")
+                try:
+                    self._leases = await self._js.key_value(LEASES)
+                except NotFoundError:
+                    self._leases = await self._js.create_key_value(
+                        bucket=LEASES, history=1, replicas=self._replicas, storage=api.StorageType.FILE
+                    )
+        except (NatsError, TimeoutError) as error:
+            raise UnreachableNatsError(
+                f"nats: JetStream at {self.where} does not answer ({type(error).__name__})"
+            ) from None
+
+    async def _stream(self, name: str, pattern: str) -> None:
+        try:
+            await self._js.stream_info(name)
+        except NotFoundError:
+            await self._js.add_stream(
+                name=name,
+                subjects=[pattern],
+                retention=api.RetentionPolicy.LIMITS,
+                storage=api.StorageType.FILE,
+                discard=api.DiscardPolicy.NEW,
+                num_replicas=self._replicas,
+                max_age=self._keep_days * 86_400,
+                allow_direct=True,
+                compression=api.StoreCompression.S2,
+            )
+
+    async def syncs_always(self) -> bool | None:
+        """Whether the server syncs each write to its disk; None where its settings may not be read."""
+        try:
+            answer = await self._client.request("$SYS.REQ.SERVER.PING.JSZ", b'{"config":true}', timeout=1)
+            return bool(json.loads(answer.data)["data"]["config"].get("sync_always", False))
+        except (NatsError, KeyError, ValueError, TypeError):
+            return None
+
+    async def close(self) -> None:
+        """Ends all reading and the connection."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if not self._client.is_closed:
+            await self._client.close()
+
+    # The streams.
+
+    async def publish(self, subject: str, data: bytes, *, after: int | None = None) -> int:
+        """Writes a message; it is durable when this returns.
+
+        Args:
+            after: the sequence of the last message of this subject, 0 for none; None for wherever.
+
+        Returns:
+            Its sequence.
+
+        Raises:
+            ConflictError: the subject's last message is another one. After a try that was not answered it may be this very
+                message.
+            UnreachableNatsError: no answer.
+        """
+        headers = {} if after is None else {_LAST_OF_SUBJECT: str(after)}
+        pause_s = PAUSE_S
+        for left in range(TRIES - 1, -1, -1):
+            try:
+                return await self._put(subject, data, headers)
+            except _NoAnswerError as error:
+                self._failure = str(error)
+            if left:
+                await asyncio.sleep(pause_s)
+                pause_s = min(MAX_PAUSE_S, pause_s * 2)
+        raise UnreachableNatsError(f"nats: {self.where} did not confirm a write ({self._failure})")
+
+    async def write(self, stream: str, messages: Sequence[tuple[str, bytes]], *, after: int) -> int:
+        """Writes messages one right behind the other, the first right behind `after`; all are durable when this returns.
+
+        Args:
+            messages: subject and data, no two alike: that is how a message is known again whose confirmation was lost.
+            after: the sequence of the stream's last message.
+
+        Returns:
+            The sequence of the last.
+
+        Raises:
+            ConflictError: somebody else has written to the stream; some of the messages may be there.
+            UnreachableNatsError: no answer; some of the messages may be there.
+        """
+        done, tries, pause_s = 0, TRIES, PAUSE_S
+        while done < len(messages):
+            some = messages[done : done + AT_ONCE]
+            answers = await asyncio.gather(
+                *(
+                    self._put(subject, data, {_LAST_OF_STREAM: str(after + done + index)})
+                    for index, (subject, data) in enumerate(some)
+                ),
+                return_exceptions=True,
+            )
+            before, failed = done, next((item for item in answers if isinstance(item, BaseException)), None)
+            while done - before < len(some) and not isinstance(answers[done - before], BaseException):
+                done += 1
+            if failed is None:
+                continue
+            if isinstance(failed, ConflictError):
+                if not await self._is_there(stream, after + done + 1, messages[done]):
+                    raise failed
+                done += 1
+            elif not isinstance(failed, _NoAnswerError):
+                raise failed
+            else:
+                self._failure, tries = str(failed), TRIES - 1 if done > before else tries - 1
+                if not tries:
+                    raise UnreachableNatsError(f"nats: {self.where} did not confirm a write ({self._failure})")
+                await asyncio.sleep(pause_s)
+                pause_s = min(MAX_PAUSE_S, pause_s * 2)
+        return after + len(messages)
+
+    async def _is_there(self, stream: str, seq: int, message: tuple[str, bytes]) -> bool:
+        found = await self._ask(lambda: self._js.get_msg(stream, seq=seq))
+        return found is not None and (found.subject, found.data) == message
+
+    async def _put(self, subject: str, data: bytes, headers: dict[str, str]) -> int:
+        # While the connection is gone the client would keep the message and send it whenever it is back.
+        deadline_s = asyncio.get_running_loop().time() + ANSWER_S
+        while not self._client.is_connected:
+            if asyncio.get_running_loop().time() >= deadline_s:
+                raise _NoAnswerError("nats_unreachable")
+            await asyncio.sleep(PAUSE_S)
+        try:
+            answer = await self._js.publish(subject, data, timeout=ANSWER_S, headers=headers or None)
+            return int(answer.seq)
+        except APIError as error:
+            if error.err_code in _WRONG_LAST:
+                raise ConflictError("another message came first") from None
+            raise _NoAnswerError(f"nats_{error.err_code}") from None
+        except (NatsError, TimeoutError, OSError) as error:
+            raise _NoAnswerError(type(error).__name__) from None
+
+    async def last(self, subject: str, *, stream: str) -> Message | None:
+        """The last message of a subject, as the stream's leader knows it."""
+        found = await self._ask(lambda: self._js.get_msg(stream, subject=subject))
+        return None if found is None else Message(seq=found.seq, subject=found.subject, data=found.data or b"")
+
+    async def delete(self, seq: int, *, stream: str) -> None:
+        """Overwrites a message on the disk and takes it out; one that is gone is no error."""
+        await self._ask(lambda: self._js.delete_msg(stream, seq))
+
+    async def bounds(self, stream: str) -> tuple[int, int]:
+        """First and last sequence of a stream; (1, 0) while nothing was ever in it."""
+        info = await self._ask(lambda: self._js.stream_info(stream))
+        return (info.state.first_seq, info.state.last_seq)
+
+    async def read(self, pattern: str, *, stream: str, after: int = 0, limit: int | None = None) -> list[Message]:
+        """What is there now behind a sequence, in order, at most `limit`."""
+        found: list[Message] = []
+        for _ in range(TRIES):
+            reading = self._consume(stream, pattern, found[-1].seq if found else after)
+            try:
+                async for message in reading:
+                    if message is None:
+                        return found
+                    found.append(message)
+                    if not message.pending or len(found) == limit:
+                        return found
+                self._failure = "out of order"
+            except (NatsError, TimeoutError, OSError) as error:
+                self._failure = type(error).__name__
+            finally:
+                await reading.aclose()
+        raise UnreachableNatsError(f"nats: {self.where} does not answer ({self._failure})")
+
+    def follow(self, pattern: str, *, stream: str, after: int, take: Callable[[Message], None]) -> asyncio.Task[None]:
+        """Hands on each message behind a sequence in order, once, for ever, whatever becomes of the connection.
+
+        Args:
+            take: called on the event loop; must not raise.
+
+        Returns:
+            The task; cancelling it ends the following.
+        """
+
+        async def forever() -> None:
+            at, pause_s = after, PAUSE_S
+            while True:
+                reading = self._consume(stream, pattern, at, waiting=True)
+                try:
+                    async for message in reading:
+                        if message is not None:
+                            take(message)
+                            at, pause_s = message.seq, PAUSE_S
+                except (NatsError, TimeoutError, OSError):
+                    await asyncio.sleep(pause_s)
+                    pause_s = min(MAX_PAUSE_S, pause_s * 2)
+                finally:
+                    await reading.aclose()
+
+        task = asyncio.get_running_loop().create_task(forever())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _consume(
+        self, stream: str, pattern: str, after: int, *, waiting: bool = False
+    ) -> AsyncGenerator[Message | None, None]:
+        """A consumer of one's own: yields messages; None where there is nothing and nobody waits; ends when order is lost."""
+        inbox = self._client.new_inbox()
+        subscription = await self._client.subscribe(inbox)
+        config = api.ConsumerConfig(
+            deliver_subject=inbox,
+            deliver_policy=api.DeliverPolicy.BY_START_SEQUENCE,
+            opt_start_seq=after + 1,
+            ack_policy=api.AckPolicy.NONE,
+            max_deliver=1,
+            filter_subject=pattern,
+            idle_heartbeat=1,
+            inactive_threshold=GONE_S,
+            mem_storage=True,
+            num_replicas=1,
+        )
+        name = ""
+        try:
+            made = await self._js.add_consumer(stream, config, timeout=ANSWER_S)
+            name = made.name
+            if not made.num_pending and not made.delivered.consumer_seq and not waiting:
+                yield None
+            expected = 1
+            while True:
+                message = await subscription.next_msg(timeout=SILENCE_S)
+                if message.headers and message.headers.get("Status") == "100":
+                    if int(message.headers.get("Nats-Last-Consumer", expected - 1)) != expected - 1:
+                        return
+                    continue
+                facts = message.metadata
+                if facts.sequence.consumer != expected:
+                    return
+                expected += 1
+                yield Message(
+                    seq=facts.sequence.stream, subject=message.subject, data=message.data, pending=facts.num_pending
+                )
+        finally:
+            if self._client.is_connected:
+                await subscription.unsubscribe()
+                if name:
+                    await self._forget(stream, name)
+
+    async def _forget(self, stream: str, name: str) -> None:
+        try:
+            await self._client.publish(f"$JS.API.CONSUMER.DELETE.{stream}.{name}")
+        except (NatsError, OSError):
+            return
+
+    async def _ask(self, question: Callable[[], Awaitable[Any]]) -> Any:
+        """Asks until there is an answer; None for what is not there."""
+        pause_s = PAUSE_S
+        for left in range(TRIES - 1, -1, -1):
+            try:
+                return await question()
+            except NotFoundError:
+                return None
+            except APIError as error:
+                if error.code == 404 or error.err_code in (10037, 10043, 10057):
+                    return None
+                self._failure = f"nats_{error.err_code}"
+            except (NatsError, TimeoutError, OSError) as error:
+                self._failure = type(error).__name__
+            if left:
+                await asyncio.sleep(pause_s)
+                pause_s = min(MAX_PAUSE_S, pause_s * 2)
+        raise UnreachableNatsError(f"nats: {self.where} does not answer ({self._failure})")
+
+    # Leases.
+
+    async def leases(self) -> dict[str, Lease]:
+        """All leases by key.
+
+        Raises:
+            UnreachableNatsError: no answer.
+        """
+        found = {}
+        for message in await self.read("$KV." + LEASES + ".>", stream=f"KV_{LEASES}"):
+            found[message.subject.split(".", 2)[2]] = Lease(value=message.data.decode(), revision=message.seq)
+        return found
+
+    async def lease(self, key: str) -> Lease | None:
+        """One lease."""
+        try:
+            entry = await self._leases.get(key)
+        except KeyNotFoundError:
+            return None
+        except (NatsError, TimeoutError, OSError) as error:
+            raise UnreachableNatsError(f"nats: {self.where} does not answer ({type(error).__name__})") from None
+        return Lease(value=(entry.value or b"").decode(), revision=entry.revision or 0)
+
+    async def take_lease(self, key: str, value: str, *, revision: int) -> int:
+        """Changes a lease if it stands at `revision`, 0 for one that was never there; returns the new revision.
+
+        Raises:
+            ConflictError: it stands elsewhere.
+            UnreachableNatsError: no answer; whether it was changed is not known.
+        """
+        try:
+            return int(await self._leases.update(key, value.encode(), last=revision))
+        except KeyWrongLastSequenceError:
+            raise ConflictError("somebody else changed the lease") from None
+        except (NatsError, TimeoutError, OSError) as error:
+            raise UnreachableNatsError(f"nats: {self.where} does not answer ({type(error).__name__})") from None
+
+    # Short messages that nobody keeps.
+
+    async def tell(self, subject: str, data: bytes) -> None:
+        """Tells whoever listens now; while the connection is gone nobody hears."""
+        if self._client.is_connected:
+            try:
+                await self._client.publish(subject, data)
+            except (NatsError, OSError):
+                return
+
+    async def hear(self, subject: str, take: Callable[[bytes], None]) -> None:
+        """Listens to what is told."""
+
+        async def heard(message: Any) -> None:
+            take(message.data)
+
+        await self._client.subscribe(subject, cb=heard)
+        await self._client.flush()
+
+    async def ask(self, subject: str, data: bytes, *, within_s: float) -> bytes:
+        """Asks whoever answers on a subject.
+
+        Raises:
+            UnreachableNatsError: nobody did.
+        """
+        try:
+            return bytes((await self._client.request(subject, data, timeout=within_s)).data)
+        except (NatsError, TimeoutError, OSError) as error:
+            raise UnreachableNatsError(f"nobody answered ({type(error).__name__})") from None
+
+    async def answer(self, subject: str, reply: Callable[[bytes], Awaitable[bytes]]) -> Any:
+        """Answers what is asked on a subject, each question by itself; returns the subscription."""
+
+        async def one(message: Any) -> None:
+            await message.respond(await reply(message.data))
+
+        async def asked(message: Any) -> None:
+            task = asyncio.get_running_loop().create_task(one(message))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+        subscription = await self._client.subscribe(subject, cb=asked)
+        await self._client.flush()
+        return subscription
+
+    async def _erred(self, error: Exception) -> None:
+        self._failure = type(error).__name__
+
+    async def _lost(self) -> None:
+        self._failure = "nats_unreachable"
+        _log.warning("NATS is gone, tried again", extra={"where": self.where})
+
+    async def _back(self) -> None:
+        self._failure = ""
+        _log.warning("NATS is back", extra={"where": self.where})
+
+
+def _is_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("nats", "tls") and bool(parts.hostname) and parts.port is not None
+    except ValueError:
+        return False
