@@ -44,6 +44,7 @@ class LiveCall:
     Args:
         record: what is stored of it.
         session: the fold.
+        said_language: what the platform said the call's language is, before the fold knows; else empty.
         next_seq: lowest `seq` that was not taken in yet; everything below is in the log or on its way there.
         durable_seq: highest `seq` up to which all is durable, -1 before the first.
         counted: whether the platform counts its events.
@@ -69,6 +70,7 @@ class LiveCall:
 
     record: CallRecord
     session: CallSession
+    said_language: str = ""
     next_seq: int = 0
     durable_seq: int = -1
     counted: bool = False
@@ -104,6 +106,11 @@ class LiveCall:
     def key(self) -> tuple[str, str]:
         """Tenant and call id."""
         return self.record.tenant, self.record.call_id
+
+    @property
+    def language(self) -> str:
+        """By which its words are masked: that of its `call.started`, which may not be folded yet."""
+        return self.said_language or self.session.state.language
 
     def media_now_ms(self, now_s: float) -> int:
         """Media time at a monotonic moment, taking it that time has run on since the last event."""

@@ -103,6 +103,8 @@ class Reception:
         if call is None:
             return False
         call.owner = feed
+        if isinstance(event.body, CallStarted):
+            call.said_language = event.body.language
         return self._place(call, event.seq, _Early(event, None, feed, self._shared.clock.monotonic()))
 
     def bury(self, feed: Feed, error: EventError) -> bool:
@@ -134,7 +136,7 @@ class Reception:
     def language_of(self, tenant: str, call_id: str) -> str:
         """The language of a live call, or the default of an unknown one."""
         call = self._shared.calls.get((tenant, call_id))
-        return call.session.state.language if call is not None else "ja"
+        return call.language if call is not None else "ja"
 
     def adopt(self, feed: Feed, call_id: str) -> None:
         """A connection says that it feeds this call from now on."""
@@ -282,7 +284,7 @@ class Reception:
         call.next_seq = seq + 1
         masked: list[SegmentRedacted] = []
         if isinstance(value, Segment):
-            value, masked = call.running.take(value, call.session.state.language)
+            value, masked = call.running.take(value, call.language)
         if isinstance(value, CallEnded):
             call.ending = True
         if call.session.state.monitoring.lost == "disconnected" and early.event is not None:

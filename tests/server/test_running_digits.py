@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -111,6 +112,21 @@ async def test_a_run_goes_on_after_a_restart(tmp_path):
         await peer.acked(2)
         stored = [row.row.value for row in running.app.runtime.log.read_call("default", _instance(running))]
         assert [value.text for value in stored if isinstance(value, Segment)] == ["番号は＊＊", "＊＊"]
+
+
+async def test_what_comes_in_one_frame_with_the_start_is_masked_in_the_call_s_language(tmp_path):
+    async with serving(tmp_path / "data") as running, platform(running) as peer:
+        first = [
+            started(language="en"),
+            said(1, "call me on 212-555-0199"),
+            said(2, "it's four one"),
+            said(3, "one one"),
+        ]
+        await peer.send(json.dumps(first))
+        await peer.acked(3)
+        stored = [row.row.value for row in running.app.runtime.log.read_call("default", _instance(running))]
+        texts = [value.text for value in stored if isinstance(value, Segment)]
+        assert texts == ["call me on 〈電話番号〉", "it's ＊＊＊＊ ＊＊＊", "＊＊＊ ＊＊＊"]
 
 
 def _instance(running) -> str:
