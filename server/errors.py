@@ -8,6 +8,7 @@ MamoriError
 ├── OverloadedError           refused now, with a time to come back
 ├── KeptError            something cannot be deleted, for a reason that the house knows
 ├── StorageError         the log or the database did not take a write
+│   └── FencedError      somebody else owns the partition by now
 └── SetupError           settings, files or arguments; the message is for the person at the shell
 ```
 """
@@ -99,6 +100,10 @@ class KeptError(MamoriError):
 
 class StorageError(MamoriError):
     """A write did not become durable."""
+
+
+class FencedError(StorageError):
+    """Somebody else owns the partition by now; nothing of the write counts."""
 
 
 class SetupError(MamoriError):

@@ -102,6 +102,7 @@ class JetStream:
         self._leases: KeyValue
         self._js: JetStreamContext
         self._failure = ""
+        self._closing = False
 
     @property
     def failure(self) -> str:
@@ -194,6 +195,7 @@ class JetStream:
 
     async def close(self) -> None:
         """Ends all reading and the connection."""
+        self._closing = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -511,6 +513,8 @@ class JetStream:
 
     async def _lost(self) -> None:
         self._failure = "nats_unreachable"
+        if self._closing:
+            return
         _log.warning("NATS is gone, tried again", extra={"where": self.where})
 
     async def _back(self) -> None:

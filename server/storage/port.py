@@ -132,7 +132,8 @@ class Redaction:
 class Batch:
     """One unit of durability, in the order: log rows, then the records that follow from them.
 
-    A `probe` holds nothing: it shows whether both files take a write.
+    A `probe` holds nothing: it shows whether both files take a write. In a cluster, `epoch` is that of the ownership under
+    which it was made: it is refused under any other.
     """
 
     rows: Sequence[Row] = ()
@@ -143,6 +144,7 @@ class Batch:
     ledger: Sequence[LedgerEntry] = ()
     redactions: Sequence[Redaction] = ()
     probe: bool = False
+    epoch: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

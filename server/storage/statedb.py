@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, cast
@@ -118,10 +118,18 @@ class StateDatabase:
     Args:
         engine: from `open_engine`.
         vault: seals the words in it.
+        partition_of: of a tenant and a call id, where calls are spread over workers.
     """
 
-    def __init__(self, engine: sa.Engine, vault: Vault = PLAIN) -> None:
+    def __init__(
+        self,
+        engine: sa.Engine,
+        vault: Vault = PLAIN,
+        *,
+        partition_of: Callable[[str, str], int] | None = None,
+    ) -> None:
         self.engine = engine
+        self._partition_of = partition_of
         self.bodies = Bodies(vault)
 
     def write(
@@ -145,19 +153,44 @@ class StateDatabase:
         with self.engine.begin() as connection:
             if probe:
                 dialect.probe(connection)
-            if calls:
-                self._put(connection, CALLS, [_fields(item) for item in calls])
-            if snapshots:
-                rows = [{**_fields(item), "data": self.bodies.snapshot_data(item)} for item in snapshots]
-                self._put(connection, SNAPSHOTS, rows)
-            cursors = [self._alert(connection, tenant, instance, event) for tenant, instance, event in alerts]
-            for entry in audit:
-                self._audit(connection, entry)
-            for left in ledger:
-                ledger_table.put(connection, left, self.bodies)
-            for item in redactions:
-                redact(connection, item, self.bodies)
+            return self.write_within(
+                connection,
+                alerts=alerts,
+                calls=calls,
+                snapshots=snapshots,
+                audit=audit,
+                ledger=ledger,
+                redactions=redactions,
+            )
+
+    def write_within(
+        self,
+        connection: sa.Connection,
+        *,
+        alerts: Sequence[tuple[str, str, AlertEvent]],
+        calls: Sequence[CallRecord],
+        snapshots: Sequence[Snapshot],
+        audit: Sequence[AuditEntry],
+        ledger: Sequence[LedgerEntry] = (),
+        redactions: Sequence[Redaction] = (),
+    ) -> list[int | None]:
+        """`write` within a transaction of the caller's."""
+        if calls:
+            self._put(connection, CALLS, [{**_fields(item), **self._place(item)} for item in calls])
+        if snapshots:
+            rows = [{**_fields(item), "data": self.bodies.snapshot_data(item)} for item in snapshots]
+            self._put(connection, SNAPSHOTS, rows)
+        cursors = [self._alert(connection, tenant, instance, event) for tenant, instance, event in alerts]
+        for entry in audit:
+            self._audit(connection, entry)
+        for left in ledger:
+            ledger_table.put(connection, left, self.bodies)
+        for item in redactions:
+            redact(connection, item, self.bodies)
         return cursors
+
+    def _place(self, call: CallRecord) -> dict[str, int]:
+        return {} if self._partition_of is None else {"partition": self._partition_of(call.tenant, call.call_id)}
 
     def scrub(self) -> bool:
         """Empties the journal, where overwritten pages live on; False while a reader holds it.
@@ -175,7 +208,7 @@ class StateDatabase:
     def _put(self, connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) -> None:
         insert = dialect.insert(connection, table)
         keys = [column.name for column in table.primary_key]
-        changes = {column.name: insert.excluded[column.name] for column in table.columns if column.name not in keys}
+        changes = {name: insert.excluded[name] for name in rows[0] if name not in keys}
         connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=changes), rows)
 
     def _alert(self, connection: sa.Connection, tenant: str, instance: str, event: AlertEvent) -> int | None:
@@ -260,15 +293,18 @@ class StateDatabase:
                 last = row.digest
         return None
 
-    def open_calls(self) -> list[tuple[CallRecord, Snapshot | None]]:
-        """All calls without an end, with their snapshots."""
+    def open_calls(self, partition: int | None = None) -> list[tuple[CallRecord, Snapshot | None]]:
+        """All calls without an end, or those of a partition, with their snapshots."""
         joined = sa.select(CALLS, SNAPSHOTS.c.position, SNAPSHOTS.c.fold_version, SNAPSHOTS.c.data).select_from(
             CALLS.outerjoin(
                 SNAPSHOTS, (CALLS.c.tenant == SNAPSHOTS.c.tenant) & (CALLS.c.instance == SNAPSHOTS.c.instance)
             )
         )
         with self.engine.connect() as connection:
-            rows = connection.execute(joined.where(CALLS.c.ended_ms.is_(None)).order_by(CALLS.c.started_ms))
+            query = joined.where(CALLS.c.ended_ms.is_(None)).order_by(CALLS.c.started_ms)
+            if partition is not None:
+                query = query.where(CALLS.c.partition == partition)
+            rows = connection.execute(query)
             return [(_call(row), self.bodies.snapshot(row) if row.data is not None else None) for row in rows]
 
     def find_call(self, tenant: str, call_id: str) -> CallRecord | None:

@@ -19,25 +19,46 @@ from server.storage.port import AuditEntry, Batch, CallRecord, LedgerEntry, Row,
 from server.storage.vault import Key, Vault
 from tests.detector.calls import Call
 from tests.detector.scripted import vector
+from tests.servers import database, fresh_nats, nats, postgres  # noqa: F401 - fixtures
 
 DAY_MS = 86_400_000
 NOW_MS = int(datetime(2026, 11, 24, 12, tzinfo=UTC).timestamp() * 1000)
 SEALED = Vault([Key(key_id="k1", secret=bytes(32))])
 ENGINES = {"embedded": EmbeddedLog, "embedded, encrypted": partial(EmbeddedLog, vault=SEALED)}
+CLUSTER = pytest.param("cluster, encrypted", marks=pytest.mark.needs("nats", "postgres"))
 
 
-@pytest.fixture(params=sorted(ENGINES))
+@pytest.fixture(params=[*sorted(ENGINES), CLUSTER])
 def make(request, tmp_path):
     opened = []
+    engine = ENGINES.get(request.param) or cluster_engine(request)
 
     def build(now_ms: int = NOW_MS):
-        log = ENGINES[request.param](tmp_path / "data", now_ms=lambda: now_ms)
+        log = engine(tmp_path / "data", now_ms=lambda: now_ms)
         opened.append(log)
         return log
 
     yield build
     for log in opened:
         log.close()
+
+
+def cluster_engine(request):
+    """Each log that is opened owns all partitions from then on."""
+    from server.cluster.log import ClusterLog
+    from server.cluster.subjects import PARTITIONS
+
+    address, state = request.getfixturevalue("fresh_nats"), request.getfixturevalue("database")
+    epochs = itertools.count(1)
+
+    def opened(folder, *, now_ms):
+        log = ClusterLog(address, state, data_dir=folder, now_ms=now_ms, vault=SEALED)
+        epoch = next(epochs)
+        for partition in range(PARTITIONS):
+            log.take(partition, epoch)
+        return log
+
+    return opened
 
 
 def record(call_id: str = "c", **fields) -> CallRecord:
