@@ -5,7 +5,6 @@ Pure functions of the state and the rules. Nothing here changes anything.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 from detector import reasons
@@ -119,7 +118,7 @@ def overlong_finding(state: CallState, rules: Rules, playbook: Playbook) -> Find
     open_alert = Kind.OVERLONG in state.book.current
     if decision.level.rank <= state.judged_overlong or (decision.level is Level.NONE and not open_alert):
         return Finding(kind=Kind.OVERLONG, level=Level.NONE, gone="clock_corrected")
-    last = state.transcript.finals[-1].segment_id if state.transcript.finals else ""
+    last = state.transcript.finals.last
     return Finding(
         kind=Kind.OVERLONG,
         level=decision.level,
@@ -128,7 +127,7 @@ def overlong_finding(state: CallState, rules: Rules, playbook: Playbook) -> Find
         guideline=playbook.guidelines_for(["overlong"]),
         suggestion=playbook.suggest(kind=Kind.OVERLONG, level=decision.level, labels=(), step=state.step, cause=""),
         step=state.step,
-        trigger_segment_id=last,
+        trigger_segment_id=last.segment_id if last is not None else "",
     )
 
 
@@ -145,8 +144,7 @@ def distress_finding(state: CallState, rules: Rules, playbook: Playbook) -> Find
     trigger = ""
     for cause in ranked:
         segment_id = state.distress.segment_ids[state.distress.causes.index(cause)]
-        segment = _find(state.transcript.finals, segment_id)
-        if segment is not None and segment_id:
+        for segment in state.transcript.finals.find({segment_id})[-1:] if segment_id else ():
             # By what the cause is about: the transcript's labels may have been turned round since.
             speaker = Speaker.CUSTOMER if cause == "caller_at_risk" else Speaker.AGENT
             pieces.append(_evidence(segment, speaker))
@@ -207,10 +205,3 @@ def _pieces(incident: Incident) -> list[Evidence]:
 
 def _evidence(segment: Segment, speaker: Speaker) -> Evidence:
     return Evidence(segment_id=segment.segment_id, speaker=speaker.value, text=segment.text, at_ms=segment.start_ms)
-
-
-def _find(finals: Sequence[Segment], segment_id: str) -> Segment | None:
-    for segment in reversed(finals):
-        if segment.segment_id == segment_id:
-            return segment
-    return None

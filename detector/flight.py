@@ -6,7 +6,6 @@ Empty between inputs whenever every score is there; a snapshot of a call holds n
 from __future__ import annotations
 
 import re
-from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -57,7 +56,7 @@ class InFlight:
         partials: partials whose score is awaited, by request.
     """
 
-    queue: deque[Said | Input] = field(default_factory=deque)
+    queue: list[Said | Input] = field(default_factory=list)
     wanted: dict[str, ScoreResult | Unscored | None] = field(default_factory=dict)
     partials: dict[str, Segment] = field(default_factory=dict)
 
@@ -104,4 +103,4 @@ class InFlight:
         head = self.queue[0]
         if isinstance(head, Said) and any(self.wanted.get(unit.request_id, head) is None for unit in head.units):
             return None
-        return self.queue.popleft()
+        return self.queue.pop(0)

@@ -12,6 +12,7 @@ what a new agent must be told after a transfer, and talk on in the same breath.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -89,15 +90,15 @@ class Claim:
     Args:
         unit_id: the utterance.
         topic: number of its topic.
-        vector: its embedding, little-endian float16, unit length.
-        words: what it speaks about, see `words.content_words`.
+        vector: the direction of its embedding, in bytes from -127 to 127; see `coarse`.
+        words: what it speaks about, see `words.content_words`, with a space between them.
         answered: whether an answer came after it.
     """
 
     unit_id: str
     topic: int
     vector: bytes
-    words: frozenset[str]
+    words: str
     answered: bool = False
 
 
@@ -129,7 +130,7 @@ class Repetition:
         answered: whether an answer came since the last raising; `answer` and `answer_segment_id` are its words.
         refusals: how many answers refused something.
         restated: content words that the last answer shares with an earlier one.
-        answers: content words of the last answers.
+        answers: content words of the last answers, with a space between them.
         opened: topics opened so far.
     """
 
@@ -142,13 +143,13 @@ class Repetition:
     answer_segment_id: str = ""
     refusals: int = 0
     restated: int = 0
-    answers: list[frozenset[str]] = field(default_factory=list)
+    answers: list[str] = field(default_factory=list)
     opened: int = 0
 
     @property
     def rounds(self) -> int:
         """Raisings of the complaint that was raised most often; 0 before the first."""
-        return max((topic.raisings for topic in self.topics), default=0)
+        return max([topic.raisings for topic in self.topics], default=0)
 
     @property
     def worst(self) -> Topic | None:
@@ -176,8 +177,8 @@ class Repetition:
         for claim in self.claims:
             claim.answered = True
         words = _bounded(content_words(text, language))
-        self.restated = max((len(words & earlier) for earlier in self.answers), default=0)
-        self.answers = [*self.answers, words][-MAX_ANSWERS:]
+        self.restated = max((len(words.intersection(earlier.split())) for earlier in self.answers), default=0)
+        self.answers = [*self.answers, _joined(words)][-MAX_ANSWERS:]
         self.refusals += refuses(text, language)
         if unanswered or not self.answered:  # a greeting before the first complaint is no answer to it
             self.answered = True
@@ -241,7 +242,7 @@ class Repetition:
         nearest = near[:NEAREST]
         signs = Signs(
             likeness=sum(value for value, _ in nearest) / len(nearest) if nearest else -1.0,
-            shared_words=len(words & frozenset().union(*(claim.words for _, claim in near))),
+            shared_words=len(words.intersection(" ".join([claim.words for _, claim in near]).split())),
             complains=complains,
             insists=again or insists(text, language),
             other_matter=changes_subject(text, language),
@@ -250,15 +251,16 @@ class Repetition:
             restated=self.restated,
             ideas=ideas,
         )
-        half = vector.astype("<f2").tobytes()
+        claim = Claim(unit_id=unit_id, topic=0, vector=coarse(vector), words=_joined(words))
         raising = Raising(number=1, unit_id=unit_id, segment_id=segment_id, at_ms=at_ms, text=text)
         may = bool(near) and self.answered and (again or not self.agent_inquired)
         if may and is_raising(signs, rules):
             topic = self._topic(near, rules)
-            self._claim(Claim(unit_id=unit_id, topic=topic.number, vector=half, words=words))
+            claim.topic = topic.number
+            self._claim(claim)
             return self._raise(topic, raising)
         if complains >= rules.complaint_score or speaks_like_a_caller(text, language):
-            self._open(Claim(unit_id=unit_id, topic=0, vector=half, words=words), raising)
+            self._open(claim, raising)
         return None
 
     def _forget(self, unit_id: str) -> None:
@@ -271,12 +273,11 @@ class Repetition:
 
     def _near(self, vector: Vector) -> list[tuple[float, Claim]]:
         """Claims that were answered, most alike first, each with its cosine; of two alike the later one."""
-        found = []
-        for index, claim in enumerate(self.claims):
-            other = to_vector(claim.vector)
-            if claim.answered and other.shape == vector.shape:
-                found.append((-float(other @ vector), -index, claim))
-        return [(-unlike, claim) for unlike, _, claim in sorted(found, key=lambda item: item[:2])]
+        answered = [claim for claim in reversed(self.claims) if claim.answered and len(claim.vector) == vector.size]
+        if not answered:
+            return []
+        cosines = (_directions(answered) @ vector).tolist()
+        return sorted(zip(cosines, answered, strict=True), key=lambda pair: -pair[0])
 
     def _topic(self, near: list[tuple[float, Claim]], rules: RepetitionRules) -> Topic:
         """The topic of the nearest claim. Where the next nearest belongs to another topic and is as good as the same
@@ -330,7 +331,7 @@ class Repetition:
         self.claims.append(claim)
         if len(self.claims) <= MAX_CLAIMS:
             return
-        count = {topic.number: sum(item.topic == topic.number for item in self.claims) for topic in self.topics}
+        count = Counter([item.topic for item in self.claims])
         raisings = {topic.number: topic.raisings for topic in self.topics}
         spare = max(self.claims[:-1], key=lambda item: (count[item.topic], -raisings[item.topic]))
         self.claims.remove(spare)
@@ -346,6 +347,11 @@ def _bounded(words: frozenset[str]) -> frozenset[str]:
     return words if len(words) <= MAX_WORDS else frozenset(sorted(words)[:MAX_WORDS])
 
 
+def _joined(words: frozenset[str]) -> str:
+    """Words as they are kept: one string takes a sixth of a set of them."""
+    return " ".join(sorted(words))
+
+
 def _trim(topic: Topic) -> None:
     """Keeps the first raising and the last ones."""
     del topic.kept[1 : 1 + max(0, len(topic.kept) - MAX_RAISINGS)]
@@ -353,10 +359,27 @@ def _trim(topic: Topic) -> None:
 
 def centre_of(repetition: Repetition, topic: Topic) -> Vector:
     """Mean embedding of a topic's claims, unit length."""
-    vectors = [to_vector(claim.vector) for claim in repetition.claims if claim.topic == topic.number]
-    alike = [vector for vector in vectors if vector.shape == vectors[-1].shape]
-    mean = np.sum(alike, axis=0, dtype=np.float32)
-    return np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-9), dtype=np.float32) if len(alike) > 1 else alike[0]
+    claims = [claim for claim in repetition.claims if claim.topic == topic.number]
+    mean = np.sum(_directions([claim for claim in claims if len(claim.vector) == len(claims[-1].vector)]), axis=0)
+    return np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-9), dtype=np.float32)
+
+
+def coarse(vector: Vector) -> bytes:
+    """What is kept of an embedding: its direction, one signed byte for each dimension.
+
+    Half of float16, for a floor holds thousands of calls; a cosine with it is off by some 3e-4, against thresholds of two digits.
+    """
+    peak = max(float(np.abs(vector).max(initial=0.0)), 1e-9)
+    kept: bytes = np.rint(vector * (127.0 / peak)).astype(np.int8).tobytes()
+    return kept
+
+
+def _directions(claims: Sequence[Claim]) -> Vector:
+    """The vectors of claims of one size, unit length, shape (claims, dimensions)."""
+    kept = np.frombuffer(b"".join([claim.vector for claim in claims]), dtype=np.int8).astype(np.float32)
+    kept = kept.reshape(len(claims), -1)
+    kept /= np.sqrt(np.maximum(np.einsum("ij,ij->i", kept, kept), 1.0))[:, None]
+    return kept
 
 
 def to_vector(embedding: bytes) -> Vector:

@@ -242,7 +242,7 @@ class CallSession:
             return
         self._flight.drop_partials(segment.segment_id)
         # The speaker as known now: a swap that is found later must not reach back into what waits for its score.
-        heard = replace(segment, speaker=transcript.relabel(segment.speaker))
+        heard = transcript.relabelled(segment)
         units = transcript.add_final(segment)
         self._flight.queue.append(Said(units=units, segment=heard, withdrawn=tuple(transcript.withdrawn)))
         self._request(units, out)

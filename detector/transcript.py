@@ -12,6 +12,7 @@ from difflib import SequenceMatcher
 from typing import Final
 
 from detector.events import Segment
+from detector.history import History, digest, has_digest, remember
 from detector.labels import Speaker
 from detector.scoring import Turn
 from detector.text import is_backchannel, is_operators_sentence, squeeze
@@ -24,8 +25,6 @@ MAX_UNIT_CHARS: Final = {"ja": 64, "en": 190}
 MAX_PIECES: Final = 6
 """Segments that one utterance may grow to."""
 MAX_CONTEXT_TURNS: Final = 4
-MAX_HISTORY: Final = 40
-"""Finals kept to judge a call again when its speakers turn out to be swapped."""
 ECHO_WINDOW_MS: Final = 4000
 """The same sentence on the other channel within this time is an echo (line crosstalk, not an answer)."""
 MIN_ECHO_CHARS: Final = 6
@@ -36,9 +35,6 @@ ECHO_LIKENESS: Final = 0.8
 """Share of matching characters (difflib) from which two such sentences are one."""
 SAME_START_MS: Final = 150
 """Starts closer than this do not say which channel heard the sentence first."""
-MAX_SEEN: Final = 1024
-"""Segment ids remembered for de-duplication, an hour and a half of talk at least; beyond it the oldest half is forgotten. Events
-that carry a `seq` are known by that, however old."""
 MAX_OPEN_PARTIALS: Final = 16
 MAX_VOICES: Final = 6
 """Changes of voice told apart within one segment; a segment with more is left to its label."""
@@ -52,20 +48,20 @@ class Transcript:
 
     Args:
         language: of the call; a segment may name its own.
-        finals: the last finals, oldest first.
+        finals: the last finals.
         turns: the last turns as context for scoring, joined per speaker.
         partials: open partials by segment id: (speaker, text, start_ms, end_ms).
-        seen: ids of the finals that were folded, in order.
+        seen: digests of the ids of the finals that were folded, in order, one behind the other.
         unit: the last utterance of a customer while it can still grow.
         withdrawn: ids of utterances that turned out to be an echo of the operator, since the last `add_final`.
     """
 
     language: str = "ja"
     swapped: bool = False
-    finals: list[Segment] = field(default_factory=list)
+    finals: History = field(default_factory=History)
     turns: list[Turn] = field(default_factory=list)
     partials: dict[str, Segment] = field(default_factory=dict)
-    seen: dict[str, int] = field(default_factory=dict)
+    seen: bytes = b""
     unit: Unit | None = None
     withdrawn: list[str] = field(default_factory=list)
 
@@ -75,9 +71,13 @@ class Transcript:
             return speaker
         return Speaker.AGENT if speaker is Speaker.CUSTOMER else Speaker.CUSTOMER
 
+    def relabelled(self, segment: Segment) -> Segment:
+        """A segment with its true speaker."""
+        return _said_by(segment, self.relabel(segment.speaker))
+
     def is_duplicate(self, segment: Segment) -> bool:
         """Whether the segment's final was folded before."""
-        return segment.segment_id in self.seen
+        return has_digest(self.seen, digest(segment.segment_id))
 
     def add_partial(self, segment: Segment) -> Segment | None:
         """Notes a partial.
@@ -91,21 +91,19 @@ class Transcript:
         if segment.segment_id not in self.partials and len(self.partials) >= MAX_OPEN_PARTIALS:
             del self.partials[next(iter(self.partials))]
         self.partials[segment.segment_id] = segment
-        return replace(segment, speaker=self.relabel(segment.speaker))
+        return self.relabelled(segment)
 
     def add_final(self, segment: Segment) -> list[Unit]:
-        """Folds a final.
+        """Folds a final that is no duplicate (`is_duplicate`).
 
         Returns:
-            The utterances to score now: none for a duplicate, an echo or an empty text, several for a long segment.
+            The utterances to score now: none for an echo or an empty text, several for a long segment.
         """
-        if self.is_duplicate(segment):
-            return []
         self.withdrawn = []
         self.partials.pop(segment.segment_id, None)
-        self._remember(segment.segment_id)
-        segment = replace(segment, speaker=self.relabel(segment.speaker))
-        if not squeeze(segment.text, self._language(segment)) and not segment.text.strip():
+        self.seen = remember(self.seen, digest(segment.segment_id))
+        segment = self.relabelled(segment)
+        if not segment.text.strip() and not squeeze(segment.text, self._language(segment)):
             return []
         original = self._original(segment)
         if original is not None:
@@ -113,18 +111,13 @@ class Transcript:
                 return []
             self._withdraw(original)
         self.finals.append(segment)
-        del self.finals[:-MAX_HISTORY]
         return self._units(segment)
 
     def redact(self, segment_id: str, text: str) -> None:
         """Puts a masked text in place of a stored one, in everything that is kept for context."""
-        for index, segment in enumerate(self.finals):
-            if segment.segment_id == segment_id:
-                masked = replace(segment, text=text)
-                self.finals[index] = masked
-                self.turns = [
-                    Turn(speaker=turn.speaker, text=turn.text.replace(segment.text, text)) for turn in self.turns
-                ]
+        before = self.finals.mask(segment_id, text)
+        if before is not None:
+            self.turns = [Turn(speaker=turn.speaker, text=turn.text.replace(before, text)) for turn in self.turns]
         self.unit = None
 
     def swap(self, *, from_now_on: bool) -> list[Unit]:
@@ -138,7 +131,7 @@ class Transcript:
         """
         self.swapped = from_now_on
         history = [replace(segment, speaker=_other(segment.speaker)) for segment in self.finals]
-        self.finals, self.turns, self.unit = [], [], None
+        self.finals, self.turns, self.unit = History(), [], None
         units: dict[str, Unit] = {}
         for segment in history:
             self.finals.append(segment)
@@ -146,25 +139,22 @@ class Transcript:
                 units[unit.unit_id] = replace(unit, revision=unit.revision + SWAP_REVISION)
         return list(units.values())
 
-    def _remember(self, segment_id: str) -> None:
-        self.seen[segment_id] = 1
-        if len(self.seen) > MAX_SEEN:
-            for old in list(self.seen)[: MAX_SEEN // 2]:
-                del self.seen[old]
-
     def _language(self, segment: Segment) -> str:
         return segment.language or self.language
 
     def _original(self, segment: Segment) -> Segment | None:
         """The other channel's hearing of the same sentence, or None."""
+        near = [
+            earlier
+            for earlier in reversed(self.finals.recent)
+            if earlier.speaker is not segment.speaker and abs(segment.start_ms - earlier.start_ms) < ECHO_WINDOW_MS
+        ]
         language = self._language(segment)
-        text = squeeze(segment.text, language)
+        text = squeeze(segment.text, language) if near else ""
         if len(text) < MIN_ECHO_CHARS:
             return None
-        for earlier in reversed(self.finals[-4:]):
+        for earlier in near:
             apart_ms = abs(segment.start_ms - earlier.start_ms)
-            if earlier.speaker is segment.speaker or apart_ms >= ECHO_WINDOW_MS:
-                continue
             other = squeeze(earlier.text, language)
             if text == other and segment.start_ms - earlier.end_ms < ECHO_WINDOW_MS:
                 return earlier
@@ -186,7 +176,7 @@ class Transcript:
 
     def _withdraw(self, echo: Segment) -> None:
         """Takes an echo back that was folded as if its channel's speaker had said it."""
-        self.finals = [segment for segment in self.finals if segment.segment_id != echo.segment_id]
+        self.finals.remove_recent(echo.segment_id)
         if self.turns and self.turns[-1].speaker is echo.speaker and self.turns[-1].text == echo.text:
             del self.turns[-1]
         self.withdrawn.append(echo.segment_id)
@@ -198,7 +188,7 @@ class Transcript:
         voices = self._voices(segment)
         for start, end, speaker in voices:
             if len(voices) == 1:
-                units += self._units_of(replace(segment, speaker=speaker), segment.text, 0, whole=True)
+                units += self._units_of(_said_by(segment, speaker), segment.text, 0, whole=True)
             else:
                 part = replace(segment, speaker=speaker, text=segment.text[start:end])
                 units += self._units_of(part, segment.text, start, whole=False)
@@ -308,6 +298,10 @@ class Transcript:
         else:
             self.turns.append(Turn(speaker=segment.speaker, text=segment.text[-limit:]))
             del self.turns[: -(MAX_CONTEXT_TURNS + 1)]
+
+
+def _said_by(segment: Segment, speaker: Speaker) -> Segment:
+    return segment if segment.speaker is speaker else replace(segment, speaker=speaker)
 
 
 def _other(speaker: Speaker) -> Speaker:

@@ -238,5 +238,4 @@ def _texts(state: CallState, unit: Unit) -> dict[str, str]:
 
 
 def _segments(state: CallState, unit: Unit) -> list[Segment]:
-    wanted = {piece.segment_id for piece in unit.pieces}
-    return [segment for segment in state.transcript.finals if segment.segment_id in wanted]
+    return state.transcript.finals.find({piece.segment_id for piece in unit.pieces})

@@ -92,4 +92,4 @@ def test_a_call_that_ended_for_want_of_events_goes_on_in_the_platforms_time():
     call.give(CallReopened())
     call.say("C", "まだいます", start_ms=2_000, end_ms=3_000)
     assert jumps(call) == 0
-    assert call.session.state.transcript.finals[-1].start_ms == 2_000
+    assert call.session.state.transcript.finals.last.start_ms == 2_000
