@@ -19,9 +19,9 @@ const Buttons = ({ desk, save }) => html`<menu><button type="button" onClick=${(
 
 const Note = () => html`<label class="field">${t("note")}<textarea name="note" rows="3" maxlength=${MAX_NOTE}></textarea></label>`;
 
-// Number keys choose, Enter records.
+// Number keys choose, Enter records. Nothing is chosen beforehand: a default would end up in the figures of what was a false alarm.
 function Outcome({ desk, alert }) {
-  const [outcome, choose] = useState(OUTCOMES[0]);
+  const [outcome, choose] = useState(null);
   const onKeyDown = (event) => {
     const at = Number(event.key) - 1;
     if (event.target.tagName !== "TEXTAREA" && OUTCOMES[at]) choose(OUTCOMES[at]);
@@ -34,7 +34,7 @@ function Outcome({ desk, alert }) {
   };
   return html`<${Dialog} title=${t("resolve")} onClose=${() => desk.ask(null)}><form id="resolve" onSubmit=${onSubmit} onKeyDown=${onKeyDown}>
     <p><${Badge} level=${alert.level} /> ${t(alert.kind)} — ${alert.call.agent_id} <span class="soft">${alert.call.queue}</span></p>
-    <fieldset><legend>${t("outcome")}</legend>${OUTCOMES.map((name, index) => html`<label key=${name}><input type="radio" name="outcome" value=${name} checked=${outcome === name} onChange=${() => choose(name)} /> <kbd>${index + 1}</kbd> ${t(`outcome_${name}`)}</label>`)}</fieldset>
+    <fieldset><legend>${t("outcome")}</legend>${OUTCOMES.map((name, index) => html`<label key=${name}><input type="radio" name="outcome" value=${name} required checked=${outcome === name} onChange=${() => choose(name)} /> <kbd>${index + 1}</kbd> ${t(`outcome_${name}`)}</label>`)}</fieldset>
     <${Note} /><${Buttons} desk=${desk} save=${t("save")} /></form></${Dialog}>`;
 }
 

@@ -107,6 +107,11 @@ def test_resolve_with_an_outcome_by_keyboard(server, send, page):
     page.wait_for_selector("#alerts .card", timeout=WAIT_MS)
     page.keyboard.press("j")
     page.keyboard.press("r")
+    page.wait_for_selector("#resolve")
+    # Nothing is chosen beforehand, and nothing is recorded that nobody chose.
+    expect(page.locator("#resolve input:checked")).to_have_count(0)
+    page.keyboard.press("Enter")
+    expect(page.locator("#resolve")).to_be_visible()
     page.check("input[value=complaint]")
     page.fill("textarea[name=note]", "確認済み")
     page.click("#resolve button.primary")
