@@ -6,6 +6,7 @@ import { Desk } from "./desk.js";
 import { Asked } from "./dialogs.js";
 import { Floor } from "./floor.js";
 import { timeOfDay } from "./format.js";
+import { Health } from "./health.js";
 import { History } from "./history.js";
 import { onKey } from "./keys.js";
 import { Icon } from "./parts.js";
@@ -20,7 +21,7 @@ function App({ desk }) {
   if (!desk.who) return html`<p class="empty">${t("connecting")}…</p>`;
   if (!["supervisor", "lead", "admin"].includes(desk.who.role)) return html`<p class="empty">${t("no_role")} <button type="button" onClick=${() => desk.leave()}>${t("sign_out")}</button></p>`;
   const page = { floor: Floor, call: CallPage, alerts: History, reports: Reports }[desk.page];
-  return html`<a class="skip" href="#content">${t("skip")}</a><${Bar} desk=${desk} /><${Banner} desk=${desk} />
+  return html`<a class="skip" href="#content">${t("skip")}</a><${Bar} desk=${desk} /><${Banner} desk=${desk} /><${Health} unwell=${desk.unwell} />
     <main id="content" tabindex="-1"><${page} desk=${desk} id=${desk.callId} key=${desk.page + (desk.callId ?? "")} /></main>
     <div class="said" role="status" aria-live="polite">${desk.said ? html`<p>${desk.said}</p>` : null}</div><${Asked} desk=${desk} />`;
 }

@@ -3,6 +3,7 @@
 import { session, request, signOut } from "./api.js";
 import { Attention } from "./attention.js";
 import { timeOfDay } from "./format.js";
+import { watchHealth } from "./health.js";
 import { Store } from "./store.js";
 import { Stream } from "./stream.js";
 import { language, setLanguage, t } from "./words.js";
@@ -27,6 +28,7 @@ export class Desk {
     this.focused = null;
     this.asked = null;
     this.said = "";
+    this.unwell = [];
     this.theme = document.documentElement.dataset.theme ?? "auto";
     this.painting = false;
   }
@@ -45,6 +47,7 @@ export class Desk {
     this.paint();
     if (!["supervisor", "lead", "admin"].includes(this.who.role)) return;
     if (!this.stream.socket) this.stream.open();
+    this.health ??= watchHealth((unwell) => { this.unwell = unwell; this.paint(); });
     request("/v1/routing").then((table) => { this.people = [...new Set(table.routes.flatMap((route) => route.tiers.flatMap((tier) => tier.people)))]; }, () => {});
   }
 

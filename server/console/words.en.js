@@ -9,6 +9,8 @@ export const EN = {
   connected: "Connected", connecting: "Connecting", lost_short: "Disconnected", lost: "NOT MONITORED",
   lost_why: "The connection to the server was lost at {time}; trying again. What you see is from before.", lost_never: "The server cannot be reached; trying again.",
   degraded: "NOT FULLY MONITORED", degraded_why: "Detection has a problem ({reason}). Quiet does not mean safe.",
+  unwell_model: "The model is missing: only the word lists watch.", unwell_disk: "Disk space is low: new calls are not taken.", unwell_load: "Too busy: new calls are not taken.",
+  unwell_calls: "Some calls cannot be followed rightly.", unwell_delivery: "A receiver of notifications is not reached; they are sent again.", unwell_listeners: "A client does not read its alerts.", unwell_background: "Work in the background stopped and is tried again.",
   // Levels.
   none: "Calm", notice: "Notice", warning: "Warning", escalate: "Escalate", critical: "Critical", level: "Level",
   // Kinds and labels.

@@ -9,6 +9,8 @@ export const JA = {
   connected: "接続中", connecting: "接続しています", lost_short: "切断", lost: "監視できていません",
   lost_why: "サーバーとの接続が {time} に切れました。再接続しています。表示は切断前のものです。", lost_never: "サーバーに接続できません。再接続しています。",
   degraded: "監視が一部できていません", degraded_why: "検知に問題があります（{reason}）。静かに見えても安全とは限りません。",
+  unwell_model: "判定モデルがなく、語彙リストだけで見ています。", unwell_disk: "ディスクの空きが少なく、新しい通話を受け付けていません。", unwell_load: "混雑のため、新しい通話を受け付けていません。",
+  unwell_calls: "正しく追跡できない通話があります。", unwell_delivery: "通知先に届いていません。届くまで送り直します。", unwell_listeners: "アラートを読み取らない接続先があります。", unwell_background: "裏方の処理が止まり、やり直しています。",
   // Levels.
   none: "平常", notice: "注意", warning: "警告", escalate: "交代", critical: "緊急", level: "レベル",
   // Kinds and labels.
