@@ -352,6 +352,7 @@ class _Connection:
         if len(watched) >= MAX_WATCHES and call_id not in watched:
             raise RequestError("too_many", f"at most {MAX_WATCHES} calls at once")
         watched.add(call_id)
+        await self._runtime.hub.watching()
         segments = await transcript(self._runtime, self._principal, call_id)
         if segments is None:
             watched.discard(call_id)

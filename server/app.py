@@ -64,6 +64,7 @@ from server.shadow import Shadow
 from server.sockets import Receive, Scope, Send, headers_of
 from server.storage.attention import AttentionStore
 from server.storage.embedded import EmbeddedLog, serving_log
+from server.storage.queued import QueuedLog
 from server.vendorposts import VendorPosts
 from server.vendors import Vendors
 from server.vendorsocket import VendorEndpoint, query_of
@@ -201,7 +202,7 @@ def read_secret(path: Path | None, name: str) -> str:
         raise SetupError(f"{name}: {path}: cannot be read") from None
 
 
-def make_gate(settings: Settings, log: EmbeddedLog) -> tuple[Gate, SignIn]:
+def make_gate(settings: Settings, log: QueuedLog) -> tuple[Gate, SignIn]:
     """Who may come in, and how people sign in.
 
     Raises:
@@ -237,7 +238,7 @@ def make_gate(settings: Settings, log: EmbeddedLog) -> tuple[Gate, SignIn]:
     return gate, SignIn(gate, Accounts(engine), sessions, oidc, log, SystemClock().utc_ms)
 
 
-def make_delivery(settings: Settings, log: EmbeddedLog, runtime: Runtime, keeper: Keeper) -> Delivery:
+def make_delivery(settings: Settings, log: QueuedLog, runtime: Runtime, keeper: Keeper) -> Delivery:
     """The senders of the settings.
 
     Raises:
@@ -264,17 +265,41 @@ def readiness(runtime: Runtime, delivery: Delivery, background: Keeper) -> dict[
     return {
         "runtime": "ok" if runtime.ready else "draining" if runtime.draining else "starting",
         **runtime.watch.checks(),
+        **runtime.checks(),
         "delivery": " ".join(f"{name}:{why}" for name, why in sorted(unwell.items())) or "ok",
         "background": " ".join(sorted(background.failing)) or "ok",
         "listeners": f"{behind} behind" if (behind := runtime.hub.behind()) else "ok",
     }
 
 
-def create_app(settings: Settings, *, scorer: Scorer | None = None, log: EmbeddedLog | None = None) -> Mamori:
+def joined(settings: Settings) -> QueuedLog:
+    """The log of a cluster.
+
+    Raises:
+        SetupError: the extra is not installed, or the cluster cannot be joined.
+    """
+    try:
+        from server.cluster.joining import join_cluster
+    except ModuleNotFoundError:
+        raise SetupError("nats: a cluster needs the extra `cluster`: pip install 'mamori[cluster]'") from None
+    return join_cluster(settings)
+
+
+def cluster_parts(settings: Settings, log: QueuedLog) -> tuple[type[Runtime], dict[str, Any]]:
+    """The runtime of this process, and what it needs where it is part of a cluster."""
+    if not settings.clustered:
+        return Runtime, {}
+    from server.cluster.joining import parts
+    from server.cluster.runtime import ClusterRuntime
+
+    return ClusterRuntime, parts(settings, log)
+
+
+def create_app(settings: Settings, *, scorer: Scorer | None = None, log: QueuedLog | None = None) -> Mamori:
     """Makes the server; see `wired`. What was opened is closed again when it cannot be made."""
     if log is not None:
         return wired(settings, scorer, log)
-    log = serving_log(settings.data_dir, settings.encryption.source)
+    log = joined(settings) if settings.clustered else serving_log(settings.data_dir, settings.encryption.source)
     try:
         return wired(settings, scorer, log)
     except BaseException:
@@ -282,7 +307,15 @@ def create_app(settings: Settings, *, scorer: Scorer | None = None, log: Embedde
         raise
 
 
-def wired(settings: Settings, scorer: Scorer | None, log: EmbeddedLog) -> Mamori:
+def mount_callers(app: FastAPI, settings: Settings, log: QueuedLog, gate: Gate, key: bytes, runtime: Runtime) -> None:
+    """Offers what a caller may ask for, where the log can be searched for it; those who were forgotten stay so."""
+    if isinstance(log, EmbeddedLog):
+        callers = Callers(log.state, log.days, settings.forgotten_list, runtime.utc_ms)
+        callers.again()
+        CallersApi(callers, log, gate, secret=key, utc_ms=runtime.utc_ms).mount(app)
+
+
+def wired(settings: Settings, scorer: Scorer | None, log: QueuedLog) -> Mamori:
     """Connects all parts.
 
     Args:
@@ -294,12 +327,14 @@ def wired(settings: Settings, scorer: Scorer | None, log: EmbeddedLog) -> Mamori
         SetupError: rules, playbook, secrets or the list of forgotten callers are wrong.
     """
     rulebook, playbook = open_rulebook(settings.data_dir, settings.rules), read_playbook(settings.playbook)
-    key = house_key(settings.data_dir, "caller")
+    key = house_key(settings.data_dir, "caller", settings.caller_key_file)
     engine = Engine(
         scorer if scorer is not None else load_scorer(settings.model), workers=settings.score_workers, nice=SCORING_NICE
     )
-    hub = Hub()
-    runtime = Runtime(
+    kind, parts = cluster_parts(settings, log)
+    hub = parts["bus"] if parts else Hub()
+    runtime = kind(
+        **parts,
         log=log,
         engine=engine,
         hub=hub,
@@ -353,8 +388,6 @@ def wired(settings: Settings, scorer: Scorer | None, log: EmbeddedLog) -> Mamori
     )
     checks = partial(readiness, runtime, delivery, background)
     metrics.add_checks(checks, WELL)
-    callers = Callers(log.state, log.days, settings.forgotten_list, runtime.utc_ms)
-    callers.again()
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -387,7 +420,7 @@ def wired(settings: Settings, scorer: Scorer | None, log: EmbeddedLog) -> Mamori
     break_rule = BreakRule(calls=settings.break_after_calls, talk_ms=settings.break_after_minutes * 60_000)
     ReportsApi(log, gate, runtime.utc_ms, timezone=settings.routing.timezone, break_rule=break_rule).mount(app)
     IncidentsApi(log, gate, runtime.utc_ms, timezone=settings.routing.timezone).mount(app)
-    CallersApi(callers, log, gate, secret=key, utc_ms=runtime.utc_ms).mount(app)
+    mount_callers(app, settings, log, gate, key, runtime)
     DeliveryApi(delivery, log, gate, runtime.utc_ms).mount(app)
     slack.mount(app)
     document = asyncapi_document(version=metadata.version("mamori"), formats=vendors.formats)
@@ -401,4 +434,5 @@ def wired(settings: Settings, scorer: Scorer | None, log: EmbeddedLog) -> Mamori
         "/v1/alerts": AlertsEndpoint(runtime, gate, attentions),
         "/v1/guidance": GuidanceEndpoint(runtime, gate),
     }
-    return Mamori(app, runtime, delivery, sockets, gate, settings.frame_origins)
+    offered = sockets if settings.role != "worker" else {}
+    return Mamori(app, runtime, delivery, offered, gate, settings.frame_origins)

@@ -105,6 +105,9 @@ _SERVE_OPTIONS: list[Callable[[Any], Any]] = [
     click.option("--data-dir", type=click.Path(path_type=Path, file_okay=False), help="Where everything is kept."),
     click.option("--model", help="Classifier: a folder or hub id (default: the bundled one)."),
     click.option("--rules", type=click.Path(path_type=Path, dir_okay=False), help="House rules (TOML)."),
+    click.option(
+        "--role", type=click.Choice(["all", "gateway", "worker"]), help="In a cluster: what this process does."
+    ),
     click.option("--nats", help="NATS address of the cluster engine."),
     click.option("--database", help="PostgreSQL address of the cluster engine."),
     click.option("--tls-cert", type=click.Path(path_type=Path, dir_okay=False), help="Certificate chain (PEM)."),
@@ -124,8 +127,6 @@ def _serve_options(command: Any) -> Any:
 def serve(config: Path | None, **overrides: Any) -> None:
     """Runs the server."""
     settings = _settings(config, **overrides)
-    if settings.nats or settings.database:
-        raise click.ClickException("the cluster engine is not part of this release; leave out --nats and --database")
     if not settings.loopback and not settings.encryption.source.given:
         click.echo("mamori: what is stored is not encrypted: see the setting `encryption` and SECURITY.md", err=True)
     run_server(settings)

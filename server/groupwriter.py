@@ -11,12 +11,12 @@ import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 from detector.alerts import AlertEvent
 from server.errors import MamoriError
 from server.logs import fault
-from server.storage.port import AuditEntry, Batch, CallRecord, Committed, LedgerEntry, Log, Redaction, Row, Snapshot
+from server.storage.port import AuditEntry, Batch, CallRecord, Committed, LedgerEntry, Redaction, Row, Snapshot
 
 PACE_S: Final = 0.003
 """From the start of one batch to that of the next; an alert takes three batches, so it bounds what pacing adds to one."""
@@ -42,6 +42,27 @@ class Entry:
     done: Callable[[Committed | MamoriError], None] = field(default=lambda _: None)
 
 
+class Writer(Protocol):
+    """Whoever makes entries durable."""
+
+    @property
+    def outstanding(self) -> int:
+        """Entries that are not durable yet."""
+
+    def add(self, entry: Entry) -> None:
+        """Queues an entry; its `done` hears, on the event loop, what became of it."""
+
+    async def quiet(self) -> None:
+        """Waits until nothing is outstanding."""
+
+
+class Appends(Protocol):
+    """The part of a log that is written to."""
+
+    def append(self, batch: Batch) -> Future[Committed]:
+        """See `Log.append`."""
+
+
 class GroupWriter:
     """Writes for one event loop.
 
@@ -53,7 +74,7 @@ class GroupWriter:
 
     def __init__(
         self,
-        log: Log,
+        log: Appends,
         loop: asyncio.AbstractEventLoop,
         on_fault: Callable[[BaseException], None] = lambda _: None,
     ) -> None:

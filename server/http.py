@@ -26,8 +26,8 @@ from server.metrics import Metrics
 from server.redaction import redact
 from server.runtime import Runtime
 from server.sse import event_lines, resume_point
-from server.storage.embedded import EmbeddedLog
 from server.storage.port import AuditEntry, Batch, CallRecord
+from server.storage.queued import QueuedLog
 from server.storage.tables import FLAGS
 from server.vendorposts import VendorPosts
 from server.watch import ASIDE, WELL
@@ -115,7 +115,7 @@ class Api:
     def __init__(
         self,
         runtime: Runtime,
-        log: EmbeddedLog,
+        log: QueuedLog,
         gate: Gate,
         metrics: Metrics,
         sign_in: SignIn,
@@ -299,7 +299,7 @@ class Api:
         ) -> dict[str, Any]:
             """The operator asks for help: an alert at once."""
             note = redact(body.note, "ja", self._runtime.patterns) if body is not None else ""
-            if not self._runtime.help(who.tenant, call_id, note=note, by=who.name):
+            if not await self._runtime.help(who.tenant, call_id, note=note, by=who.name):
                 raise RequestError("not_found", "no such live call", status=404)
             return {"ok": True}
 

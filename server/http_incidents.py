@@ -20,8 +20,8 @@ from server.incident import FORMAT, assemble, digest
 from server.incident_forms import incident_page, vcon
 from server.reports import DAY_MS, zone_of
 from server.storage.casefile import find_instance, issued, read_sources
-from server.storage.embedded import EmbeddedLog
 from server.storage.port import AuditEntry, Batch
+from server.storage.queued import QueuedLog
 
 CONFIDANTS: Final = frozenset({Role.LEAD, Role.ADMIN})
 """Who may see people's names and notes in a report, and take training rows."""
@@ -69,7 +69,7 @@ class IncidentsApi:
         timezone: of a page, where a request names none.
     """
 
-    def __init__(self, log: EmbeddedLog, gate: Gate, utc_ms: Callable[[], int], *, timezone: str) -> None:
+    def __init__(self, log: QueuedLog, gate: Gate, utc_ms: Callable[[], int], *, timezone: str) -> None:
         self._log = log
         self._gate = gate
         self._utc_ms = utc_ms
@@ -186,7 +186,7 @@ def unwrap(report: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def feedback_rows(
-    log: EmbeddedLog, tenant: str, since_ms: int, queues: frozenset[str] | None
+    log: QueuedLog, tenant: str, since_ms: int, queues: frozenset[str] | None
 ) -> Iterator[dict[str, Any] | None]:
     """Training rows of a tenant; None for what cannot be one."""
     found = judgements(log.state.engine, log.state.bodies, tenant, since_ms=since_ms, queues=queues)

@@ -18,8 +18,8 @@ from server.errors import RequestError
 from server.exposure import BreakRule, exposure, loads
 from server.http_access import needs
 from server.reports import DAY_MS, Window, prevalence, table_rows, zone_of
-from server.storage.embedded import EmbeddedLog
 from server.storage.port import AuditEntry, Batch
+from server.storage.queued import QueuedLog
 
 HOUR_MS: Final = 3_600_000
 NAMERS: Final = frozenset({Role.LEAD, Role.ADMIN})
@@ -51,7 +51,7 @@ class ReportsApi:
     """
 
     def __init__(
-        self, log: EmbeddedLog, gate: Gate, utc_ms: Callable[[], int], *, timezone: str, break_rule: BreakRule
+        self, log: QueuedLog, gate: Gate, utc_ms: Callable[[], int], *, timezone: str, break_rule: BreakRule
     ) -> None:
         self._log = log
         self._gate = gate

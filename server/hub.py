@@ -157,6 +157,9 @@ class Hub:
         """Whether anybody listens to `call.status`."""
         return any(item.statuses for item in self._subscriptions)
 
+    async def watching(self) -> None:
+        """A listener watches another call; here nobody else needs to know."""
+
     def watchers(self, tenant: str, call_id: str) -> bool:
         """Whether anybody watches a call."""
         return any(item.tenant == tenant and call_id in item.watched for item in self._subscriptions)

@@ -148,18 +148,19 @@ class IngestEndpoint:
             return
         for item in items:
             if isinstance(item, dict) and item.get("type") == "resume":
-                self._resume(feed, item)
+                await self._resume(feed, item)
             else:
                 self._item(feed, item)
             if feed.in_flight >= feed.window:
                 await feed.room()
 
-    def _resume(self, feed: _Feed, item: dict[str, Any]) -> None:
+    async def _resume(self, feed: _Feed, item: dict[str, Any]) -> None:
         try:
             wanted = msgspec.convert(item, Resume)
         except msgspec.ValidationError:
             feed.refused(EventError("bad_event", "expected a list of call ids", field="call_ids"))
             return
+        await self._runtime.reception.look_for(feed, wanted.call_ids)
         calls: dict[str, int | None] = {}
         for call_id in wanted.call_ids:
             calls[call_id] = self._runtime.reception.consumed(feed.tenant, call_id)

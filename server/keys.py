@@ -12,9 +12,10 @@ from server.errors import SetupError
 _KEY_BYTES: Final = 32
 
 
-def house_key(data_dir: Path, name: str) -> bytes:
-    """A secret of this installation, 32 bytes, made at the first start and readable by its owner only."""
-    path = data_dir / f"{name}.key"
+def house_key(data_dir: Path, name: str, path: Path | None = None) -> bytes:
+    """A secret of this installation, 32 bytes, made at the first start and readable by its owner only; or from a file of the
+    house's."""
+    path = path if path is not None else data_dir / f"{name}.key"
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     if not path.exists():
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

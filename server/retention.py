@@ -8,7 +8,7 @@ from typing import Final
 
 from server.clock import Clock
 from server.keeper import Keeper
-from server.storage.embedded import EmbeddedLog
+from server.storage.queued import QueuedLog
 
 EVERY_S: Final = 3_600.0
 MAX_JUMP_S: Final = 3_600.0
@@ -28,9 +28,7 @@ class Retention:
         keeper: keeps it going.
     """
 
-    def __init__(
-        self, log: EmbeddedLog, clock: Clock, *, keep_days: int, keep_record_days: int, keeper: Keeper
-    ) -> None:
+    def __init__(self, log: QueuedLog, clock: Clock, *, keep_days: int, keep_record_days: int, keeper: Keeper) -> None:
         self._log = log
         self._clock = clock
         self._keep_days = keep_days

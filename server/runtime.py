@@ -42,28 +42,34 @@ class Runtime(Resources):
 
     Args:
         routing: who is called for an alert, and who next.
+        make_floor: shows what happens, on this process or on all.
     """
 
     routing: RoutingTable = field(default_factory=RoutingTable)
+    make_floor: Callable[..., Floor] = field(default=Floor)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.supervision = Supervision(self, self.routing)
-        self.floor = Floor(self)
-        self._saving = Saving(self, self.floor, self.supervision)
-        self._fold = Fold(self, self.floor, self._saving, self.supervision)
-        self._recovery = Recovery(self, self._saving, self._fold)
-        self.reception = Reception(self, self._saving, self._fold, self._recovery)
-        self.clockwork = Clockwork(self, self.floor, self._saving, self._fold, self.reception, self.supervision)
+        self.floor = self.make_floor(self)
+        self.saving = Saving(self, self.floor, self.supervision)
+        self._fold = Fold(self, self.floor, self.saving, self.supervision)
+        self.recovery = Recovery(self, self.saving, self._fold)
+        self.reception = Reception(self, self.saving, self._fold, self.recovery)
+        self.clockwork = Clockwork(self, self.floor, self.saving, self._fold, self.reception, self.supervision)
 
     async def start(self) -> None:
         """Restores the open calls and starts the clockwork."""
         self.begin()
         self.clockwork.check_disk()
-        self._recovery.restore(self.log.open_calls())
+        self.recovery.restore(self.log.open_calls())
         self.supervision.restore()
         self.clockwork.start()
         self.ready = True
+
+    def checks(self) -> dict[str, str]:
+        """What else must be well, for `/readyz`: nothing on one machine."""
+        return {}
 
     async def drain(self) -> None:
         """Takes no more events, and waits for a while until what was taken is durable and those who sent it know."""
@@ -94,7 +100,11 @@ class Runtime(Resources):
             return False
         return True
 
-    def help(self, tenant: str, call_id: str, *, note: str, by: str) -> bool:
+    async def help(self, tenant: str, call_id: str, *, note: str, by: str) -> bool:
+        """The help button of a call was pressed outside the feed; False when there is no such live call."""
+        return self.press(tenant, call_id, note=note, by=by)
+
+    def press(self, tenant: str, call_id: str, *, note: str, by: str) -> bool:
         """The help button of a call was pressed outside the feed; False when there is no such live call."""
         call = self.calls.get((tenant, call_id))
         if call is None or call.session.state.ended:
@@ -122,4 +132,4 @@ class Runtime(Resources):
 
     def publish(self, tenant: str, instance: str, events: list[AlertEvent], cursors: tuple[int | None, ...]) -> None:
         """Tells everybody of alert events that are durable; those without a cursor were told before."""
-        self._saving.publish(tenant, instance, events, cursors)
+        self.saving.publish(tenant, instance, events, cursors)

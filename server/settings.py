@@ -152,8 +152,19 @@ class Settings(BaseSettings):
         "info", description="Least grave log line on standard error; info has one line for every call that ended."
     )
     log_format: LogFormat = Field("text", description="Form of the log: text for people, json for collectors.")
-    nats: str | None = Field(None, description="NATS address; reserved for the cluster engine.")
-    database: str | None = Field(None, description="PostgreSQL address; reserved for the cluster engine.")
+    role: Literal["all", "gateway", "worker"] = Field(
+        "all", description="In a cluster: takes connections, follows calls, or both; see docs/cluster.md."
+    )
+    nats: str | None = Field(
+        None, description="NATS addresses, nats://HOST:PORT with commas between; with `database` it makes a cluster."
+    )
+    nats_replicas: int = Field(
+        1, ge=1, le=3, description="Copies of the streams when they are made; 3 with three servers."
+    )
+    database: str | None = Field(None, description="PostgreSQL address, postgresql://USER:PASSWORD@HOST:PORT/NAME.")
+    caller_key_file: Path | None = Field(
+        None, description="File with 32 random bytes for the hash of callers, the same on every machine of a cluster."
+    )
 
     @classmethod
     def settings_customise_sources(
@@ -177,6 +188,11 @@ class Settings(BaseSettings):
     def forgotten_list(self) -> Path:
         """Where the list of forgotten callers is."""
         return self.forgotten_file if self.forgotten_file is not None else self.data_dir / FORGOTTEN_FILE
+
+    @property
+    def clustered(self) -> bool:
+        """Whether this process is part of a cluster."""
+        return bool(self.nats and self.database)
 
     @property
     def loopback(self) -> bool:
@@ -260,6 +276,7 @@ def check_exposure(settings: Settings) -> None:
         raise SetupError("twilio_auth_token_file: needs public_url, over which Twilio signs")
     if settings.oidc_issuer:
         _check_oidc(settings)
+    check_cluster(settings)
     _check_senders(settings)
     for name in ("link_listen", "link_takeover"):
         if getattr(settings, name):
@@ -267,6 +284,29 @@ def check_exposure(settings: Settings) -> None:
                 check_template(getattr(settings, name))
             except ValueError as error:
                 raise SetupError(f"{name}: {error}") from None
+
+
+def check_cluster(settings: Settings) -> None:
+    """Refuses half a cluster, and what a cluster cannot do.
+
+    Raises:
+        SetupError: names the setting.
+    """
+    if not settings.clustered:
+        if settings.nats or settings.database:
+            raise SetupError("nats, database: a cluster needs both")
+        if settings.role != "all":
+            raise SetupError("role: only in a cluster, with nats and database")
+        return
+    if settings.caller_key_file is None:
+        raise SetupError(
+            "caller_key_file: a cluster needs it: head -c 32 /dev/urandom > FILE, on every machine the same"
+        )
+    check_secret_file(settings.caller_key_file, "caller_key_file")
+    if settings.senders:
+        raise SetupError("senders: not in a cluster yet; let a receiver follow /v1/alerts instead")
+    if settings.shadow_rules is not None:
+        raise SetupError("shadow_rules: not in a cluster yet")
 
 
 def check_secret_file(path: Path, name: str, *, least_bytes: int = MIN_KEY_BYTES) -> None:

@@ -174,11 +174,17 @@ class Supervision:
 
     # Reminders.
 
-    def restore(self) -> None:
-        """Takes up the alerts that waited when the process stopped."""
+    def restore(self, ours: Callable[[str, str], bool] = lambda _tenant, _instance: True) -> None:
+        """Takes up the alerts that waited when the process stopped; of calls, by tenant and instance, that are ours."""
         for tenant, instance, alert in self._host.log.waiting_alerts(since_ms=self._host.utc_ms() - REMEMBERED_MS):
-            if not alert.observed:
+            if not alert.observed and ours(tenant, instance):
                 self.changed(tenant, instance, alert)
+
+    def drop(self, lost: Callable[[str, str], bool]) -> None:
+        """Forgets the reminders of calls that another process follows from now on."""
+        for _, _, reminder in self._due:
+            if lost(reminder.tenant, reminder.instance):
+                self._versions.pop((reminder.tenant, reminder.alert_id), None)
 
     def changed(self, tenant: str, instance: str, alert: Alert) -> None:
         """An alert is as given from now on: what it waits for falls due at a time of its own, or not at all."""

@@ -22,8 +22,8 @@ from server.access.oidc import PENDING_S, OidcSignIn
 from server.access.sessions import Method, Session, Sessions
 from server.auth import OPEN, Gate, Principal, bearer_of, cookie_of
 from server.errors import RequestError
-from server.storage.embedded import EmbeddedLog
 from server.storage.port import AuditEntry, Batch
+from server.storage.queued import QueuedLog
 
 _BINDING_COOKIE: Final = "mamori_oidc"
 
@@ -47,7 +47,7 @@ class SignIn:
     """
 
     def __init__(
-        self, gate: Gate, accounts: Accounts, sessions: Sessions, oidc: OidcSignIn | None, log: EmbeddedLog, now_ms: Any
+        self, gate: Gate, accounts: Accounts, sessions: Sessions, oidc: OidcSignIn | None, log: QueuedLog, now_ms: Any
     ) -> None:
         self._gate = gate
         self._accounts = accounts

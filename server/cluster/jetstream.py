@@ -25,6 +25,7 @@ from nats.js.kv import KeyValue
 from server.cluster import subjects
 from server.cluster.subjects import ALERT_ROOT, ALERT_STREAM, LEASES, PARTITIONS
 from server.errors import SetupError, StorageError
+from server.logs import fault
 
 CONNECT_S: Final = 5.0
 """For the first connection; later ones are tried for ever."""
@@ -102,7 +103,7 @@ class JetStream:
         self._leases: KeyValue
         self._js: JetStreamContext
         self._failure = ""
-        self._closing = False
+        self._opened = self._closing = False
 
     @property
     def failure(self) -> str:
@@ -140,6 +141,7 @@ class JetStream:
                 )
         except (OSError, NatsError, TimeoutError) as error:
             raise UnreachableNatsError(f"nats: {self.where} cannot be reached ({type(error).__name__})") from None
+        self._opened = True
         self._js = self._client.jetstream(timeout=ANSWER_S)
         try:
             await self._prepare()
@@ -199,7 +201,7 @@ class JetStream:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if not self._client.is_closed:
+        if self._opened and not self._client.is_closed:
             await self._client.close()
 
     # The streams.
@@ -473,14 +475,15 @@ class JetStream:
             except (NatsError, OSError):
                 return
 
-    async def hear(self, subject: str, take: Callable[[bytes], None]) -> None:
-        """Listens to what is told."""
+    async def hear(self, subject: str, take: Callable[[bytes], None]) -> Any:
+        """Listens to what is told; returns the subscription."""
 
         async def heard(message: Any) -> None:
             take(message.data)
 
-        await self._client.subscribe(subject, cb=heard)
+        subscription = await self._client.subscribe(subject, cb=heard)
         await self._client.flush()
+        return subscription
 
     async def ask(self, subject: str, data: bytes, *, within_s: float) -> bytes:
         """Asks whoever answers on a subject.
@@ -510,6 +513,8 @@ class JetStream:
 
     async def _erred(self, error: Exception) -> None:
         self._failure = type(error).__name__
+        if not isinstance(error, NatsError | OSError):
+            _log.error("what was heard could not be taken", extra=fault(error))
 
     async def _lost(self) -> None:
         self._failure = "nats_unreachable"

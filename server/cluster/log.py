@@ -31,6 +31,7 @@ from server.running_digits import masked_copy
 from server.storage import dialect
 from server.storage.port import Batch, CallRecord, Redaction, Row, Snapshot, Stored, StreamEntry
 from server.storage.queued import Queued, QueuedLog, split
+from server.storage.retention import forget_records, forget_words
 from server.storage.statedb import StateDatabase, open_postgres
 from server.storage.tables import ALERT_EVENTS, PARTITIONS, UNTOLD
 from server.storage.vault import PLAIN, Vault
@@ -40,6 +41,7 @@ OPEN_S: Final = 30.0
 ALONE: Final = 8
 """Calls of one partition that are read one by one; more are read together, with all between."""
 RETRY_S: Final = 0.2
+DAY_MS: Final = 86_400_000
 
 T = TypeVar("T")
 
@@ -112,6 +114,25 @@ class ClusterLog(QueuedLog):
         """Waits on this thread for something on the loop of the connection."""
         return asyncio.run_coroutine_threadsafe(_limited(work, limit_s), self._loop).result(limit_s + 1)
 
+    async def _syncs_always(self) -> bool | None:
+        return await self._nats.syncs_always()
+
+    def syncs_always(self) -> bool | None:
+        """Whether NATS syncs each write to its disk; None where that may not be asked."""
+        return self._await(self._syncs_always())
+
+    def agree(self, what: str, value: str) -> bool:
+        """Whether every machine says the same of something; the first one to say decides."""
+        return self._await(self._agree(f"same.{what}", value))
+
+    async def _agree(self, key: str, value: str) -> bool:
+        try:
+            await self._nats.take_lease(key, value, revision=0)
+        except ConflictError:
+            found = await self._nats.lease(key)
+            return found is not None and found.value == value
+        return True
+
     @property
     def failure(self) -> str:
         """Why the last write failed, or that NATS is gone; empty when all is well."""
@@ -120,6 +141,14 @@ class ClusterLog(QueuedLog):
     def free_bytes(self) -> int:
         """Free bytes of this machine's disk; those of NATS and PostgreSQL are watched where they run."""
         return shutil.disk_usage(self._data_dir).free
+
+    def purge(self, *, keep_days: int, keep_record_days: int) -> int:
+        """Takes words and records away that are older; the streams forget by themselves."""
+        now_ms = self._now_ms()
+        midnight_ms = now_ms - now_ms % DAY_MS
+        forget_words(self._state.engine, self._state.bodies, midnight_ms - keep_days * DAY_MS, frozenset())
+        forget_records(self._state.engine, midnight_ms - keep_record_days * DAY_MS, frozenset())
+        return 0
 
     def close(self) -> None:
         """Writes what is queued and closes the connections; a second call does nothing."""

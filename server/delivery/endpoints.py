@@ -16,8 +16,8 @@ from server.delivery.dispatch import Delivery
 from server.delivery.outbox import Message, MessageState
 from server.errors import RequestError
 from server.http_access import needs
-from server.storage.embedded import EmbeddedLog
 from server.storage.port import AuditEntry, Batch
+from server.storage.queued import QueuedLog
 
 KEEPERS = frozenset({Role.LEAD, Role.ADMIN})
 """Who may set delivery going again."""
@@ -56,7 +56,7 @@ class DeliveryApi:
         utc_ms: UTC, milliseconds since 1970.
     """
 
-    def __init__(self, delivery: Delivery, log: EmbeddedLog, gate: Gate, utc_ms: Callable[[], int]) -> None:
+    def __init__(self, delivery: Delivery, log: QueuedLog, gate: Gate, utc_ms: Callable[[], int]) -> None:
         self._delivery = delivery
         self._outbox = delivery.outbox
         self._log = log

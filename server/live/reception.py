@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
@@ -79,6 +80,13 @@ class Reception:
         self._refused: dict[tuple[str, str], None] = {}
         self._gapped: set[tuple[str, str]] = set()
         self._durable = 0
+
+    async def look_for(self, feed: Feed, call_ids: Sequence[str]) -> None:
+        """Finds out what another process may have taken of calls, before `consumed` is asked; here there is no other."""
+
+    def forget_refused(self) -> None:
+        """Calls that were not known may have been opened elsewhere meanwhile."""
+        self._refused.clear()
 
     def take_count(self) -> int:
         """Events that became durable since this was last asked."""

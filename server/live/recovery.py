@@ -137,8 +137,13 @@ class Recovery:
 
     def restore(self, found: list[tuple[CallRecord, Snapshot | None]]) -> list[LiveCall]:
         """Restores calls from snapshot and log tail; what the fold yields and the log lacks is made now, and is late."""
+        restored = read_back(self._shared.log, found, self._shared.session, now_s=self._shared.clock.monotonic())
+        self.take_up(restored)
+        return [item.call for item in restored]
+
+    def take_up(self, restored: Sequence[Restored]) -> None:
+        """Follows calls that were read back."""
         now_s, now_ms = self._shared.clock.monotonic(), self._shared.clock.utc_ms()
-        restored = read_back(self._shared.log, found, self._shared.session, now_s=now_s)
         self._shared.calls |= {item.call.key: item.call for item in restored}
         for item in restored:
             call, silent_s = item.call, max(0.0, (now_ms - item.last_ms) / 1000)
@@ -156,7 +161,6 @@ class Recovery:
             for request in item.requests.values():
                 self._fold.scoring.ask(call, request, now_s)
             self._finish(call)
-        return [item.call for item in restored]
 
     def _finish(self, call: LiveCall) -> None:
         call.ending = call.session.state.ended

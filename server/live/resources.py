@@ -11,7 +11,7 @@ from detector.playbook import Playbook
 from detector.session import CallSession, never
 from models.engine import Engine
 from server.clock import Clock
-from server.groupwriter import Entry, GroupWriter
+from server.groupwriter import Entry, GroupWriter, Writer
 from server.hub import Hub
 from server.keeper import Keeper
 from server.links import LinkTemplates
@@ -95,7 +95,7 @@ class Resources:
     def begin(self) -> None:
         """Ties the process to the running event loop."""
         self.loop = asyncio.get_running_loop()
-        self.writer = GroupWriter(self.log, self.loop, lambda error: self.keeper.failed("fold", error))
+        self.writer: Writer = GroupWriter(self.log, self.loop, lambda error: self.keeper.failed("fold", error))
 
     def utc_ms(self) -> int:
         """UTC, milliseconds since 1970."""

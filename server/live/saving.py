@@ -188,6 +188,14 @@ class Saving:
             for ordinal, left in enumerate(left_by(state.repetition))
         ]
 
+    def drop(self, call: LiveCall) -> None:
+        """Another process follows the call from now on: nothing that is awaited of it here counts."""
+        call.requests.clear()
+        if call.saving:
+            call.saving = False
+            self.unsaved -= 1
+        self.forget(call)
+
     def forget(self, call: LiveCall) -> None:
         """The call is followed no more."""
         if self._shared.calls.get(call.key) is call:

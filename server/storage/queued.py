@@ -11,7 +11,7 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import Final, TypeVar
 
@@ -20,7 +20,7 @@ from sqlalchemy.exc import OperationalError as SQLAlchemyOperationalError
 from detector.alerts import Alert
 from detector.events import EarlierComplaint
 from server.errors import FencedError, OverloadedError, StorageError
-from server.storage.port import Batch, CallRecord, Committed, Snapshot, StreamEntry
+from server.storage.port import Batch, CallRecord, Committed, Snapshot, Stored, StreamEntry
 from server.storage.statedb import StateDatabase
 
 MAX_QUEUED_BATCHES: Final = 20_000
@@ -75,6 +75,26 @@ class QueuedLog:
 
     def _ended(self) -> None:
         """The writer ends."""
+
+    def read_call(self, tenant: str, instance: str, *, after: int = -1) -> Iterator[Stored]:
+        """A call's rows after a position, in order."""
+        raise NotImplementedError
+
+    def read_many(self, wanted: Sequence[tuple[str, str, int]]) -> Iterator[tuple[int, list[Stored]]]:
+        """Rows of many calls."""
+        raise NotImplementedError
+
+    def free_bytes(self) -> int:
+        """Room that is left for writes."""
+        raise NotImplementedError
+
+    def purge(self, *, keep_days: int, keep_record_days: int) -> int:
+        """Takes away what is older; returns how many parts of the log went."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Writes what is queued and closes everything."""
+        raise NotImplementedError
 
     @property
     def state(self) -> StateDatabase:

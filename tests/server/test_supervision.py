@@ -144,7 +144,7 @@ class TestAttention:
             await one_alert(running, "c-1")
             await one_alert(running, "c-2", text="殺すぞ、死ね")
             seen = [(await watcher.until("alert.raised"))["attention"]["loud"] for _ in range(3)]
-            running.app.runtime.help("default", "c-0", note="", by="x")
+            running.app.runtime.press("default", "c-0", note="", by="x")
             help_call = await watcher.until("alert.raised")
         assert seen == [True, False, True]
         assert (help_call["alert"]["kind"], help_call["attention"]["loud"]) == ("distress", True)

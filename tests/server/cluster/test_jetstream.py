@@ -147,8 +147,10 @@ async def test_a_server_that_is_not_there_is_named_without_its_password():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
+        connection = JetStream(f"nats://mamori:secret@127.0.0.1:{port}")
         with pytest.raises(UnreachableNatsError, match=f"127.0.0.1:{port} cannot be reached") as told:
-            await JetStream(f"nats://mamori:secret@127.0.0.1:{port}").open()
+            await connection.open()
+        await connection.close()
     assert "secret" not in str(told.value)
 
 

@@ -1,0 +1,275 @@
+"""A cluster of real processes: one gateway, two workers, NATS, PostgreSQL; workers die, and nothing is lost or told twice."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from websockets.asyncio.client import connect
+
+from benchmarks.servers import Nats, Postgres, running
+from server.client import IngestClient
+from server.cluster.log import ClusterLog
+from tests.servers import database, fresh_nats, nats, postgres  # noqa: F401 - fixtures
+
+pytestmark = pytest.mark.needs("nats", "postgres")
+CALLS = [f"call-{number}" for number in range(12)]
+START_S = 60.0
+TAKEOVER_S = 5.0
+THREAT = "ぶっ殺すぞ、家に火をつけてやるからな"
+
+
+class Member:
+    """One process of the cluster."""
+
+    def __init__(self, folder: Path, role: str, nats: str, database: str) -> None:  # noqa: F811
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.folder = folder
+        command = [sys.executable, "-m", "server.cli", "serve", "--role", role, "--port", str(self.port)]
+        command += ["--data-dir", str(folder), "--nats", nats, "--database", database]
+        with folder.with_suffix(".log").open("wb") as log:
+            self._process = subprocess.Popen(
+                command, stderr=log, env={**os.environ, "MAMORI_CALLER_KEY_FILE": str(folder.parent / "key")}
+            )
+
+    @property
+    def log(self) -> str:
+        return self.folder.with_suffix(".log").read_text(encoding="utf-8", errors="replace")
+
+    async def not_ready(self) -> None:
+        async with httpx.AsyncClient() as http:
+            async with asyncio.timeout(20):
+                while (await http.get(f"http://127.0.0.1:{self.port}/readyz")).status_code == 200:
+                    await asyncio.sleep(0.1)
+
+    async def ready(self) -> None:
+        deadline_s, said = time.monotonic() + START_S, ""
+        async with httpx.AsyncClient() as http:
+            while True:
+                with contextlib.suppress(httpx.TransportError):
+                    answer = await http.get(f"http://127.0.0.1:{self.port}/readyz")
+                    said = answer.text
+                    if answer.status_code == 200:
+                        return
+                assert self._process.poll() is None, self.log
+                assert time.monotonic() < deadline_s, f"{said}\n{self.log}"
+                await asyncio.sleep(0.1)
+
+    def send(self, number: int) -> None:
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGCONT)
+            self._process.kill()
+            self._process.wait(10)
+
+    def end(self) -> None:
+        self._process.terminate()
+        assert self._process.wait(12) in (0, -signal.SIGTERM), self.log
+
+
+class Supervisor:
+    """Follows the alert stream, over reconnections."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.events: list[dict[str, Any]] = []
+        self._cursor: int | None = None
+        self._socket: Any = None
+        self._task = asyncio.create_task(self._listen())
+
+    async def _listen(self) -> None:
+        while True:
+            with contextlib.suppress(OSError, Exception):
+                after = f"&after={self._cursor}" if self._cursor is not None else ""
+                async with connect(f"ws://127.0.0.1:{self.port}/v1/alerts?calls=1{after}") as self._socket:
+                    async for text in self._socket:
+                        message = json.loads(text)
+                        self._cursor = message.get("cursor", self._cursor)
+                        self.events.append(message)
+            await asyncio.sleep(0.1)
+
+    def raised(self) -> list[tuple[str, str]]:
+        """Calls and ids of the abuse alerts that were raised, as often as they were."""
+        return [
+            (event["alert"]["call_id"], event["alert"]["alert_id"])
+            for event in self.events
+            if event["type"] == "alert.raised" and event["alert"]["kind"] == "abuse"
+        ]
+
+    async def ask(self, **command: Any) -> dict[str, Any]:
+        ref = secrets.token_hex(4)
+        await self._socket.send(json.dumps({**command, "ref": ref}))
+        return await eventually(lambda: next((item for item in self.events if item.get("ref") == ref), None))
+
+    async def stop(self) -> None:
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+
+async def eventually(what, limit_s: float = 30.0):
+    deadline_s = time.monotonic() + limit_s
+    while not (found := what()):
+        assert time.monotonic() < deadline_s, "waited too long"
+        await asyncio.sleep(0.05)
+    return found
+
+
+@pytest.fixture
+def cluster_of(tmp_path):
+    """Starts a process of a cluster, given its role and the servers."""
+    key = tmp_path / "key"
+    key.write_bytes(secrets.token_bytes(32))
+    key.chmod(0o600)
+    members: list[Member] = []
+
+    def start(role: str, nats: str, database: str) -> Member:  # noqa: F811
+        members.append(Member(tmp_path / f"m{len(members)}", role, nats, database))
+        return members[-1]
+
+    yield start
+    for member in members:
+        member.kill()
+
+
+@pytest.fixture
+def cluster(cluster_of, fresh_nats, database):  # noqa: F811
+    return lambda role: cluster_of(role, fresh_nats, database)
+
+
+def said(call_id: str, number: int, text: str, speaker: str = "customer") -> dict[str, Any]:
+    return {
+        "type": "transcript.segment",
+        "call_id": call_id,
+        "segment_id": f"s{number}",
+        "speaker": speaker,
+        "text": text,
+        "start_ms": number * 3_000,
+        "end_ms": number * 3_000 + 2_000,
+    }
+
+
+def numbers_in_log(nats: str, database: str, folder: Path) -> dict[str, list[int]]:  # noqa: F811
+    """The platform's numbers in the log of each call, in its order."""
+    log = ClusterLog(nats, database, data_dir=folder)
+    try:
+        records = {call_id: log.find_call("default", call_id) for call_id in CALLS}
+        rows = {call_id: log.read_call("default", record.instance) for call_id, record in records.items()}
+        return {call_id: [item.row.seq for item in rows[call_id] if item.row.seq is not None] for call_id in CALLS}
+    finally:
+        log.close()
+
+
+async def test_workers_die_and_every_alert_comes_once(cluster, fresh_nats, database, tmp_path):  # noqa: F811
+    gateway, first, second = cluster("gateway"), cluster("worker"), cluster("worker")
+    await asyncio.gather(gateway.ready(), first.ready(), second.ready())
+    supervisor = Supervisor(gateway.port)
+    nacks: list[dict[str, Any]] = []
+    try:
+        async with IngestClient(f"ws://127.0.0.1:{gateway.port}", on_nack=nacks.append) as client:
+            for call_id in CALLS:
+                await client.send({"type": "call.started", "call_id": call_id, "language": "ja", "queue": "q"})
+                await client.send(said(call_id, 1, "請求書の件でお電話しました"))
+            await eventually(lambda: not client.unacked)
+            first.kill()
+            killed_s = time.monotonic()
+            for call_id in CALLS:
+                await client.send(said(call_id, 2, THREAT))
+            await eventually(lambda: not client.unacked)
+            taken_over_s = time.monotonic() - killed_s
+            await eventually(lambda: len({call_id for call_id, _ in supervisor.raised()}) == len(CALLS))
+
+            _, alert_id = supervisor.raised()[0]
+            assert (await supervisor.ask(type="acknowledge", alert_id=alert_id))["type"] == "ok"
+            again = await supervisor.ask(type="acknowledge", alert_id=alert_id)
+            assert (again["type"], again["code"]) == ("error", "conflict")
+
+            third = cluster("worker")
+            await third.ready()
+            second.send(signal.SIGSTOP)
+            for call_id in CALLS:
+                await client.send(said(call_id, 3, "はい", "agent"))
+            await eventually(lambda: not client.unacked)
+            second.send(signal.SIGCONT)
+            for call_id in CALLS:
+                await client.send(said(call_id, 4, "わかりました"))
+                await client.send({"type": "call.ended", "call_id": call_id, "offset_ms": 20_000})
+            await eventually(lambda: not client.unacked)
+
+        assert taken_over_s < TAKEOVER_S + 1
+        assert not [nack for nack in nacks if not nack["retry"]]
+        logged = await asyncio.to_thread(numbers_in_log, fresh_nats, database, tmp_path)
+        assert logged == {call_id: list(range(6)) for call_id in CALLS}
+        raised = supervisor.raised()
+        assert sorted(call_id for call_id, _ in raised) == sorted(CALLS)
+        cursors = [event["cursor"] for event in supervisor.events if "cursor" in event and event["type"] != "snapshot"]
+        assert cursors == sorted(set(cursors))
+    finally:
+        await supervisor.stop()
+    for member in (gateway, third):
+        member.end()
+
+
+async def test_servers_that_go_and_come_back_cost_nothing_and_nobody_is_restarted(cluster_of, tmp_path):
+    nats, postgres = Nats(tmp_path / "nats"), Postgres(tmp_path / "postgres")  # noqa: F811
+    with running(nats, postgres):
+        member = cluster_of("all", nats.url, postgres.url)
+        await member.ready()
+        supervisor = Supervisor(member.port)
+        try:
+            async with IngestClient(f"ws://127.0.0.1:{member.port}") as client:
+                for call_id in CALLS:
+                    await client.send({"type": "call.started", "call_id": call_id, "language": "ja", "queue": "q"})
+                await eventually(lambda: not client.unacked)
+                for number, server in enumerate((nats, postgres), 1):
+                    server.kill()
+                    for call_id in CALLS:
+                        await client.send(said(call_id, number, "請求書の件でお電話しました"))
+                    if server is nats:  # PostgreSQL is asked only for what follows from the words
+                        await member.not_ready()
+                        assert client.unacked == len(CALLS)
+                    server.start()
+                    await eventually(lambda: not client.unacked, 60)
+                    await member.ready()
+                postgres.kill()
+                for call_id in CALLS:
+                    await client.send(said(call_id, 3, THREAT))
+                await asyncio.sleep(1)
+                assert not supervisor.raised()
+                postgres.start()
+                await eventually(lambda: len({call_id for call_id, _ in supervisor.raised()}) == len(CALLS), 60)
+                await eventually(lambda: not client.unacked, 60)
+            logged = await asyncio.to_thread(numbers_in_log, nats.url, postgres.url, tmp_path)
+            assert logged == {call_id: list(range(4)) for call_id in CALLS}
+            assert sorted(call_id for call_id, _ in supervisor.raised()) == sorted(CALLS)
+        finally:
+            await supervisor.stop()
+            member.kill()
+
+
+def test_half_a_cluster_is_refused_in_a_line(tmp_path):
+    command = [sys.executable, "-m", "server.cli", "serve", "--data-dir", str(tmp_path / "data")]
+    for options, wanted in (
+        (["--nats", "nats://127.0.0.1:1"], "a cluster needs both"),
+        (["--role", "worker"], "role: only in a cluster"),
+        (["--nats", "nats://127.0.0.1:1", "--database", "postgresql://x@127.0.0.1:1/x"], "caller_key_file"),
+    ):
+        done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 1
+        assert wanted in done.stderr
+        assert "Traceback" not in done.stderr
