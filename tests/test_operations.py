@@ -4,14 +4,18 @@ import configparser
 import json
 import logging
 import re
+import tomllib
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import httpx
+import kubernetes_validate
 import pytest
 import yaml
 
 from server.logs import formatter
+from server.settings import Settings, check_exposure
 from tests.server.running import serving
 
 FOLDER = Path(__file__).parents[1] / "docs" / "operations"
@@ -50,6 +54,42 @@ def test_dashboard_places_its_panels_apart():
     places = {(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in panels}
     assert len(places) == len(panels)
     assert all(panel["targets"] for panel in panels)
+
+
+def manifest() -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all((FOLDER / "kubernetes.yaml").read_text()))
+
+
+@pytest.mark.parametrize(
+    "document", manifest(), ids=lambda document: f"{document['kind']}-{document['metadata']['name']}"
+)
+def test_the_manifest_is_what_kubernetes_takes(document: dict[str, Any]):
+    kubernetes_validate.validate(document, "1.33", strict=True)
+
+
+@pytest.mark.parametrize("role", ["worker", "gateway"])
+def test_the_manifest_starts_what_the_server_takes(role: str, tmp_path: Path):
+    found = {(item["kind"], item["metadata"]["name"]): item for item in manifest()}
+    values = tomllib.loads(found["ConfigMap", "mamori"]["data"]["mamori.toml"])
+    kind = "StatefulSet" if role == "worker" else "Deployment"
+    pod = found[kind, f"mamori-{role}"]["spec"]["template"]["spec"]
+    names = {item["name"].removeprefix("MAMORI_").lower() for item in pod["containers"][0]["env"]}
+    key = tmp_path / "caller.key"
+    key.touch(0o600)
+    key.write_bytes(bytes(range(32)))
+    given = {"nats": "nats://nats:4222", "database": "postgresql://u:p@postgres/mamori", "caller_key_file": key}
+    assert names == set(given)
+    settings = Settings(**values, **given, role=role)
+    assert settings.clustered
+    check_exposure(settings)
+    hosts = {
+        header["value"]
+        for probe in ("startupProbe", "livenessProbe", "readinessProbe")
+        for header in pod["containers"][0][probe]["httpGet"]["httpHeaders"]
+    }
+    assert hosts <= set(settings.hosts)
+    assert pod["containers"][0]["args"][:3] == ["serve", "--role", role]
+    assert pod["terminationGracePeriodSeconds"] > 10
 
 
 def test_unit_leaves_time_to_drain():
