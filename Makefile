@@ -8,7 +8,7 @@ ifeq ($(MAMORI_REQUIRE),all)
 EXTRAS := dev,cluster,torch
 endif
 
-.PHONY: demo test explore lint clean
+.PHONY: demo cluster-demo test explore lint clean
 
 $(VENV)/base: pyproject.toml constraints.txt
 	@echo "[1/2] making $(VENV)"
@@ -25,6 +25,10 @@ $(VENV)/dev-$(EXTRAS): $(VENV)/base
 
 demo: $(VENV)/base
 	@$(BIN)/mamori demo
+
+# Three NATS servers, PostgreSQL, two gateways and two workers on this machine; nothing of it stays behind.
+cluster-demo: $(VENV)/dev-$(EXTRAS)
+	@$(BIN)/python -m benchmarks.cluster_demo
 
 lint: $(VENV)/dev-$(EXTRAS)
 	@$(BIN)/ruff check .

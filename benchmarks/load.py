@@ -136,7 +136,7 @@ async def run(
         before = server.read()
         warm_s = min(WARM_S, seconds / 3)
         options = {"warm_s": warm_s, "floors": floors, **further}
-        client = await _client(server.port, shape, calls, seconds, options)
+        client = await load_client(server.port, shape, calls, seconds, options)
         watching = asyncio.create_task(_watch(server))
         await asyncio.sleep(warm_s)
         first = await server.metrics()
@@ -172,9 +172,10 @@ async def run(
     }
 
 
-async def _client(
+async def load_client(
     port: int, shape: str, calls: int, seconds: float, further: dict[str, float]
 ) -> asyncio.subprocess.Process:
+    """Starts the sender as a process of its own, and waits until it is connected; it prints its figures as JSON."""
     options = {
         "port": port,
         "calls": calls,

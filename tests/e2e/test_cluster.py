@@ -273,3 +273,14 @@ def test_half_a_cluster_is_refused_in_a_line(tmp_path):
         assert done.returncode == 1
         assert wanted in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_the_demo_plays_its_calls_on_three_nats_servers_and_leaves_nothing_behind(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.cluster_demo", "--once", "--speed", "60"],
+        capture_output=True, text=True, timeout=120, check=False, env={**os.environ, "TMPDIR": str(tmp_path)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("console: http://127.0.0.1:") == 2
+    assert "22 calls played" in done.stdout
+    assert not list(tmp_path.glob("mamori-cluster-*"))

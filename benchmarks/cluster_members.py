@@ -1,0 +1,133 @@
+"""A whole cluster on one machine: NATS servers with replicas, PostgreSQL, gateways and workers, each a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from benchmarks.servers import Nats, Postgres, free_port, running
+
+READY_S: Final = 60.0
+"""Until a process has loaded its model and found the servers."""
+
+
+class Member:
+    """One process of the cluster.
+
+    Args:
+        folder: its data directory; its log lies beside it.
+        role: `gateway`, `worker` or `all`.
+        settings: by environment, as `MAMORI_…`.
+        port: of its HTTP server; 0 picks a free one.
+    """
+
+    def __init__(self, folder: Path, role: str, settings: dict[str, str], *, port: int = 0) -> None:
+        self.role, self.port = role, port or free_port()
+        self._log = folder.with_suffix(".log")
+        command = [sys.executable, "-m", "server.cli", "serve", "--role", role, "--port", str(self.port)]
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [*command, "--data-dir", str(folder)], stderr=log, env={**os.environ, **settings}
+            )
+
+    def wait(self) -> None:
+        """Waits until it is ready.
+
+        Raises:
+            RuntimeError: it ended, or is not ready in time; with the end of its log.
+        """
+        deadline_s = time.monotonic() + READY_S
+        while True:
+            with contextlib.suppress(urllib.error.URLError, OSError):
+                urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=2).close()
+                return
+            if self.process.poll() is not None or time.monotonic() > deadline_s:
+                said = self._log.read_text(encoding="utf-8", errors="replace")[-500:]
+                raise RuntimeError(f"the {self.role} is not ready: {said}")
+            time.sleep(0.1)
+
+    def end(self) -> None:
+        """Asks it to end, and ends it if it does not."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(15)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """What runs."""
+
+    gateways: list[Member]
+    workers: list[Member]
+    nats: list[Nats]
+    postgres: Postgres
+
+
+@contextlib.contextmanager
+def cluster(
+    folder: Path,
+    *,
+    gateways: int,
+    workers: int,
+    nats_servers: int = 1,
+    settings: dict[str, str] | None = None,
+    told: Callable[[str], None] = lambda _: None,
+) -> Iterator[Cluster]:
+    """Starts a cluster and ends it however the block ends.
+
+    Args:
+        folder: for all files; a temporary one.
+        nats_servers: 1, or 3 for streams with three copies.
+        settings: of Mamori, beside those that make the cluster.
+        told: hears of each step.
+
+    Raises:
+        NoServerError: NATS or PostgreSQL is not on this machine; says how to get it.
+        RuntimeError: a process did not become ready.
+    """
+    routes = [free_port() for _ in range(nats_servers)] if nats_servers > 1 else []
+    nats = [
+        Nats(folder / f"n{number}", name=f"n{number}", routes=routes, own_route=routes[number] if routes else 0)
+        for number in range(nats_servers)
+    ]
+    postgres = Postgres(folder / "postgres")
+    key = folder / "caller.key"
+    key.touch(mode=0o600)
+    key.write_bytes(secrets.token_bytes(32))
+    common = {
+        "MAMORI_NATS": ",".join(server.url for server in nats),
+        "MAMORI_NATS_REPLICAS": "3" if nats_servers >= 3 else "1",
+        "MAMORI_DATABASE": postgres.url,
+        "MAMORI_CALLER_KEY_FILE": str(key),
+        "MAMORI_LOG_LEVEL": "warning",
+        **(settings or {}),
+    }
+    told(f"{nats_servers} NATS, PostgreSQL")
+    with running(*nats, postgres):
+        members: list[Member] = []
+        try:
+            for role, count in (("worker", workers), ("gateway", gateways)):
+                told(f"{count} {role}{'s' if count > 1 else ''}")
+                started = [Member(folder / f"{role}-{number}", role, common) for number in range(count)]
+                members += started
+                for member in started:
+                    member.wait()
+            by_role = {role: [member for member in members if member.role == role] for role in ("gateway", "worker")}
+            yield Cluster(gateways=by_role["gateway"], workers=by_role["worker"], nats=nats, postgres=postgres)
+        finally:
+            for member in reversed(members):
+                member.end()
