@@ -101,7 +101,7 @@ async def measure(chosen: argparse.Namespace) -> list[dict[str, Any]]:
 
     for calls in chosen.calls:
         with tempfile.TemporaryDirectory() as folder:
-            alone = Member(Path(folder) / "alone", "all", {"MAMORI_LOG_LEVEL": "warning"})
+            alone = Member(Path(folder) / "alone", "all", settings={"MAMORI_LOG_LEVEL": "warning"})
             try:
                 alone.wait()
                 show("embedded", await load(alone.port, calls, chosen.seconds, {"server": [alone.process.pid]}))
@@ -134,7 +134,6 @@ def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--calls", type=_numbers, default=[300])
-
     parser.add_argument("--workers", type=_numbers, default=[1, 2, 4])
     parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--takeovers", type=int, default=3)

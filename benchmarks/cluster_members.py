@@ -27,17 +27,17 @@ class Member:
     Args:
         folder: its data directory; its log lies beside it.
         role: `gateway`, `worker` or `all`.
+        options: of `mamori serve`, beside those.
         settings: by environment, as `MAMORI_…`.
-        port: of its HTTP server; 0 picks a free one.
     """
 
-    def __init__(self, folder: Path, role: str, settings: dict[str, str], *, port: int = 0) -> None:
-        self.role, self.port = role, port or free_port()
+    def __init__(self, folder: Path, role: str, *options: str, settings: dict[str, str]) -> None:
+        self.role, self.port = role, free_port()
         self._log = folder.with_suffix(".log")
         command = [sys.executable, "-m", "server.cli", "serve", "--role", role, "--port", str(self.port)]
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
-                [*command, "--data-dir", str(folder)], stderr=log, env={**os.environ, **settings}
+                [*command, "--data-dir", str(folder), *options], stderr=log, env={**os.environ, **settings}
             )
 
     def wait(self) -> None:
@@ -52,9 +52,12 @@ class Member:
                 urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=2).close()
                 return
             if self.process.poll() is not None or time.monotonic() > deadline_s:
-                said = self._log.read_text(encoding="utf-8", errors="replace")[-500:]
-                raise RuntimeError(f"the {self.role} is not ready: {said}")
+                raise RuntimeError(f"the {self.role} is not ready: {self.said()}")
             time.sleep(0.1)
+
+    def said(self) -> str:
+        """The end of its log."""
+        return self._log.read_text(encoding="utf-8", errors="replace")[-2000:]
 
     def end(self) -> None:
         """Asks it to end, and ends it if it does not."""
@@ -84,7 +87,6 @@ def cluster(
     gateways: int,
     workers: int,
     nats_servers: int = 1,
-    settings: dict[str, str] | None = None,
     told: Callable[[str], None] = lambda _: None,
 ) -> Iterator[Cluster]:
     """Starts a cluster and ends it however the block ends.
@@ -92,7 +94,6 @@ def cluster(
     Args:
         folder: for all files; a temporary one.
         nats_servers: 1, or 3 for streams with three copies.
-        settings: of Mamori, beside those that make the cluster.
         told: hears of each step.
 
     Raises:
@@ -108,13 +109,11 @@ def cluster(
     key = folder / "caller.key"
     key.touch(mode=0o600)
     key.write_bytes(secrets.token_bytes(32))
+    options = ("--nats", ",".join(server.url for server in nats), "--database", postgres.url)
     common = {
-        "MAMORI_NATS": ",".join(server.url for server in nats),
         "MAMORI_NATS_REPLICAS": "3" if nats_servers >= 3 else "1",
-        "MAMORI_DATABASE": postgres.url,
         "MAMORI_CALLER_KEY_FILE": str(key),
         "MAMORI_LOG_LEVEL": "warning",
-        **(settings or {}),
     }
     told(f"{nats_servers} NATS, PostgreSQL")
     with running(*nats, postgres):
@@ -122,7 +121,9 @@ def cluster(
         try:
             for role, count in (("worker", workers), ("gateway", gateways)):
                 told(f"{count} {role}{'s' if count > 1 else ''}")
-                started = [Member(folder / f"{role}-{number}", role, common) for number in range(count)]
+                started = [
+                    Member(folder / f"{role}-{number}", role, *options, settings=common) for number in range(count)
+                ]
                 members += started
                 for member in started:
                     member.wait()

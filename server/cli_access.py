@@ -71,7 +71,7 @@ def shell_actor() -> str:
 
 def record(engine: Any, *, tenant: str, action: str, target: str, detail: str = "") -> None:
     """Puts an action from the command line on the audit trail."""
-    from server.storage.port import AuditEntry
+    from server.storage.port import AuditEntry, Batch
     from server.storage.statedb import StateDatabase
 
     entry = AuditEntry(
@@ -82,7 +82,7 @@ def record(engine: Any, *, tenant: str, action: str, target: str, detail: str = 
         target=target,
         detail=detail,
     )
-    StateDatabase(engine).write(alerts=[], calls=[], snapshots=[], audit=[entry])
+    StateDatabase(engine).write(Batch(audit=[entry]))
 
 
 def open_state(data_dir: Path) -> Any:

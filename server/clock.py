@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Protocol
+from typing import Final, Protocol
 
 
 class Clock(Protocol):
@@ -26,3 +26,7 @@ class SystemClock:
     def utc_ms(self) -> int:
         """Milliseconds of `time.time_ns`."""
         return time.time_ns() // 1_000_000
+
+
+SYSTEM: Final = SystemClock()
+"""The machine's, for whoever is given no other."""

@@ -62,7 +62,6 @@ class ClusterHub(Hub):
         self._nats, self._log, self._name = nats, log, name
         self._others: dict[str, tuple[_Listeners, float]] = {}
         self._told: asyncio.Queue[Message] = asyncio.Queue()
-        self._sending: set[asyncio.Task[None]] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self._statuses: dict[tuple[str, str], dict[str, Any]] = {}
         self.on_listeners: Callable[[], None] = lambda: None
@@ -116,9 +115,7 @@ class ClusterHub(Hub):
         data = msgspec.msgpack.encode(
             _News(tenant=item.tenant, queue=item.queue, topic=item.topic, call_id=item.call_id, message=item.message)
         )
-        task = asyncio.get_running_loop().create_task(self._nats.tell(BUS, data))
-        self._sending.add(task)
-        task.add_done_callback(self._sending.discard)
+        self._nats.tell_soon(BUS, data)
 
     def _heard(self, data: bytes) -> None:
         news = msgspec.msgpack.decode(data, type=_News)

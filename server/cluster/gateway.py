@@ -98,7 +98,6 @@ class Gateway:
         self._feeds: dict[Feed, int] = {}
         self._out: dict[int, list[Up]] = defaultdict(list)
         self._flushing = False
-        self._sending: set[asyncio.Task[None]] = set()
         self._owners: dict[int, tuple[int, float]] = {}
         self._gone: list[int] = []
         self._found: dict[_Key, int | None] = {}
@@ -243,9 +242,7 @@ class Gateway:
             self._tell(feed_subject(partition), Ups(gateway=self._name, items=pack))
 
     def _tell(self, subject: str, message: msgspec.Struct) -> None:
-        task = asyncio.get_running_loop().create_task(self._nats.tell(subject, msgspec.msgpack.encode(message)))
-        self._sending.add(task)
-        task.add_done_callback(self._sending.discard)
+        self._nats.tell_soon(subject, msgspec.msgpack.encode(message))
 
     async def _sweep(self) -> None:
         while True:

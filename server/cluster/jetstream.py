@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -100,6 +100,7 @@ class JetStream:
         self._replicas, self._keep_days, self._name = replicas, keep_days, name
         self._client = Client()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._sending: set[asyncio.Task[Any]] = set()
         self._leases: KeyValue
         self._js: JetStreamContext
         self._failure = ""
@@ -474,6 +475,16 @@ class JetStream:
                 await self._client.publish(subject, data)
             except (NatsError, OSError):
                 return
+
+    def tell_soon(self, subject: str, data: bytes) -> None:
+        """`tell` without waiting, in the order of the calls."""
+        self.soon(self.tell(subject, data))
+
+    def soon(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Does something beside what goes on; `close` does not end it."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
 
     async def hear(self, subject: str, take: Callable[[bytes], None]) -> Any:
         """Listens to what is told; returns the subscription."""

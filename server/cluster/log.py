@@ -22,6 +22,7 @@ import msgspec
 import sqlalchemy as sa
 
 from detector.events import Segment
+from server.clock import SYSTEM
 from server.cluster import subjects
 from server.cluster.entries import Entries, Entry, owned, read_entry
 from server.cluster.jetstream import ConflictError, JetStream, Message, UnreachableNatsError
@@ -29,9 +30,9 @@ from server.cluster.subjects import ALERT_ROOT, ALERT_STREAM
 from server.errors import FencedError, StorageError
 from server.running_digits import masked_copy
 from server.storage import dialect
-from server.storage.port import Batch, CallRecord, Redaction, Row, Snapshot, Stored, StreamEntry
+from server.storage.port import Batch, CallRecord, Redaction, Row, Snapshot, Stored, StreamEntry, merged
 from server.storage.queued import Queued, QueuedLog, split
-from server.storage.retention import forget_records, forget_words
+from server.storage.retention import forget_old
 from server.storage.statedb import StateDatabase, open_postgres
 from server.storage.tables import ALERT_EVENTS, PARTITIONS, UNTOLD
 from server.storage.vault import PLAIN, Vault
@@ -41,7 +42,6 @@ OPEN_S: Final = 30.0
 ALONE: Final = 8
 """Calls of one partition that are read one by one; more are read together, with all between."""
 RETRY_S: Final = 0.2
-DAY_MS: Final = 86_400_000
 
 T = TypeVar("T")
 
@@ -60,10 +60,6 @@ class _Held:
 
     epoch: int
     last: int
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 class ClusterLog(QueuedLog):
@@ -88,7 +84,7 @@ class ClusterLog(QueuedLog):
         database: str,
         *,
         data_dir: Path,
-        now_ms: Callable[[], int] = _now_ms,
+        now_ms: Callable[[], int] = SYSTEM.utc_ms,
         vault: Vault = PLAIN,
         replicas: int = 1,
         keep_days: int = 90,
@@ -114,12 +110,9 @@ class ClusterLog(QueuedLog):
         """Waits on this thread for something on the loop of the connection."""
         return asyncio.run_coroutine_threadsafe(_limited(work, limit_s), self._loop).result(limit_s + 1)
 
-    async def _syncs_always(self) -> bool | None:
-        return await self._nats.syncs_always()
-
     def syncs_always(self) -> bool | None:
         """Whether NATS syncs each write to its disk; None where that may not be asked."""
-        return self._await(self._syncs_always())
+        return self._await(self._nats.syncs_always())
 
     def agree(self, what: str, value: str) -> bool:
         """Whether every machine says the same of something; the first one to say decides."""
@@ -144,10 +137,13 @@ class ClusterLog(QueuedLog):
 
     def purge(self, *, keep_days: int, keep_record_days: int) -> int:
         """Takes words and records away that are older; the streams forget by themselves."""
-        now_ms = self._now_ms()
-        midnight_ms = now_ms - now_ms % DAY_MS
-        forget_words(self._state.engine, self._state.bodies, midnight_ms - keep_days * DAY_MS, frozenset())
-        forget_records(self._state.engine, midnight_ms - keep_record_days * DAY_MS, frozenset())
+        forget_old(
+            self._state.engine,
+            self._state.bodies,
+            now_ms=self._now_ms(),
+            keep_days=keep_days,
+            keep_record_days=keep_record_days,
+        )
         return 0
 
     def close(self) -> None:
@@ -271,7 +267,7 @@ class ClusterLog(QueuedLog):
         """Rows of many calls; where many are of one partition it is read once."""
         by_partition: dict[int, list[int]] = defaultdict(list)
         for index, (tenant, instance, _) in enumerate(wanted):
-            by_partition[subjects.partition_of(tenant, subjects.call_of(instance))].append(index)
+            by_partition[subjects.partition_of_instance(tenant, instance)].append(index)
         for partition, indexes in by_partition.items():
             if len(indexes) <= ALONE:
                 patterns = [
@@ -306,45 +302,29 @@ class ClusterLog(QueuedLog):
     # Records.
 
     def _write_records(self, batches: list[Batch]) -> list[tuple[int | None, ...]]:
-        redactions = [(item, batch) for batch in batches for item in batch.redactions]
-        for item, batch in redactions:
-            self._take_out(item, batch)
-        epochs = self._epochs(batches)
-        alerts = [alert for batch in batches for alert in batch.alerts]
-        fields: dict[str, Any] = {
-            "alerts": alerts,
-            "calls": list({(call.tenant, call.instance): call for batch in batches for call in batch.calls}.values()),
-            "snapshots": [snapshot for batch in batches for snapshot in batch.snapshots],
-            "audit": [entry for batch in batches for entry in batch.audit],
-            "ledger": [entry for batch in batches for entry in batch.ledger],
-            "redactions": [item for item, _ in redactions],
-        }
-        probe = any(batch.probe for batch in batches)
-        if not (probe or any(fields.values())):
+        for batch in batches:
+            for item in batch.redactions:
+                self._take_out(item, batch)
+        epochs, records = self._epochs(batches), merged(batches)
+        if not records.has_records:
             return split([], [0 for _ in batches])
         told, self._told = self._told, []
         with self._state.engine.begin() as connection:
-            if probe:
-                dialect.probe(connection)
             self._check(connection, epochs)
             _no_longer_untold(connection, told)
-            versions = self._state.write_within(connection, **fields)
+            versions = self._state.write_within(connection, records)
             fresh = [
-                Told(tenant=tenant, alert_id=event.alert.alert_id, version=event.alert.version)
-                for (tenant, _, event), version in zip(alerts, versions, strict=True)
-                if version is not None
-            ]
-            partitions = [
-                subjects.partition_of(tenant, subjects.call_of(instance))
-                for (tenant, instance, _), version in zip(alerts, versions, strict=True)
+                (
+                    Told(tenant=tenant, alert_id=event.alert.alert_id, version=event.alert.version),
+                    subjects.partition_of_instance(tenant, instance),
+                )
+                for (tenant, instance, event), version in zip(records.alerts, versions, strict=True)
                 if version is not None
             ]
             if fresh:
-                rows = [
-                    {**msgspec.to_builtins(item), "partition": at} for item, at in zip(fresh, partitions, strict=True)
-                ]
+                rows = [{**msgspec.to_builtins(item), "partition": partition} for item, partition in fresh]
                 connection.execute(UNTOLD.insert(), rows)
-        cursors = iter([self._tell(item) for item in fresh])
+        cursors = iter([self._tell(item) for item, _ in fresh])
         result = [None if version is None else next(cursors) for version in versions]
         return split(result, [len(batch.alerts) for batch in batches])
 
@@ -364,7 +344,7 @@ class ClusterLog(QueuedLog):
                 *((item.tenant, item.instance) for item in batch.redactions),
             }
             for tenant, instance in instances:
-                partition = subjects.partition_of(tenant, subjects.call_of(instance))
+                partition = subjects.partition_of_instance(tenant, instance)
                 found[partition] = self._epoch_of(partition, batch)
         return found
 
@@ -476,7 +456,7 @@ _GONE: Final = Entry(tenant="", instance="", kind="", utc_ms=0, payload=b"")
 
 
 async def tell(nats: JetStream, told: Told) -> int | None:
-    """Puts a version of an alert on the alert stream unless it, or a later one, is there; returns its cursor, None if it is.
+    """Puts a version of an alert on the alert stream unless it, or a later one, is there; returns its cursor, None where a later one is.
 
     Raises:
         UnreachableNatsError: not confirmed; to be told again.

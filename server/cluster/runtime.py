@@ -58,13 +58,10 @@ class ClusterRuntime(Runtime):
         self.reception = self.gateway  # type: ignore[assignment]
         self.worker = Worker(self.nats, self.cluster_log, self, self.name)
 
-    def begin(self) -> None:
-        """Ties the process to the running event loop."""
-        super().begin()
-        self.partitions = PartitionWriter(
-            self.log, self.loop, lambda error: self.keeper.failed("fold", error), self.worker.ownership.drop
-        )
-        self.writer = self.partitions
+    def make_writer(self) -> PartitionWriter:
+        """Writes each entry under the ownership of its partition."""
+        self.partitions = PartitionWriter(self.log, self.loop, self.fold_failed, self.worker.ownership.drop)
+        return self.partitions
 
     async def start(self) -> None:
         """Joins the cluster.
@@ -116,14 +113,14 @@ class ClusterRuntime(Runtime):
         self.partitions.own(partition, epoch)
         self.local.forget_refused()
         self.recovery.take_up(restored)
-        self.supervision.restore(lambda tenant, instance: _partition(tenant, instance) == partition)
+        self.supervision.restore(lambda tenant, instance: subjects.partition_of_instance(tenant, instance) == partition)
 
     def drop(self, partition: int) -> None:
         """Follows the calls of a partition no more, and writes nothing of them."""
         self.partitions.lose(partition)
         for call in [call for call in self.calls.values() if subjects.partition_of(*call.key) == partition]:
             self.saving.drop(call)
-        self.supervision.drop(lambda tenant, instance: _partition(tenant, instance) == partition)
+        self.supervision.drop(lambda tenant, instance: subjects.partition_of_instance(tenant, instance) == partition)
 
     # What people do.
 
@@ -137,11 +134,3 @@ class ClusterRuntime(Runtime):
     async def help(self, tenant: str, call_id: str, *, note: str, by: str) -> bool:
         """Has the owner of the call raise it."""
         return await self.gateway.help(tenant, call_id, note=note, by=by)
-
-    def help_here(self, tenant: str, call_id: str, *, note: str, by: str) -> bool:
-        """The help button of a call that is followed here."""
-        return self.press(tenant, call_id, note=note, by=by)
-
-
-def _partition(tenant: str, instance: str) -> int:
-    return subjects.partition_of(tenant, subjects.call_of(instance))

@@ -39,6 +39,11 @@ def call_of(instance: str) -> str:
     return instance.rpartition("@")[0]
 
 
+def partition_of_instance(tenant: str, instance: str) -> int:
+    """The partition of the call that an instance is of."""
+    return partition_of(tenant, call_of(instance))
+
+
 def log_stream(partition: int) -> str:
     """The stream of a partition's log."""
     return f"MAMORI_LOG_{partition}"

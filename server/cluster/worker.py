@@ -97,7 +97,6 @@ class Worker:
         self._peers: dict[str, _Peer] = {}
         self._out: dict[tuple[str, int], list[Down]] = defaultdict(list)
         self._flushing = False
-        self._sending: set[asyncio.Task[Any]] = set()
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -144,7 +143,7 @@ class Worker:
 
     def _unsubscribe(self, partition: int) -> None:
         for subscription in self._subscriptions.pop(partition, ()):
-            self._keep(subscription.unsubscribe())
+            self._nats.soon(subscription.unsubscribe())
 
     async def _tell_owned(self) -> None:
         while True:
@@ -266,12 +265,7 @@ class Worker:
                 self._tell(gate_subject(gateway), Downs(partition=partition, epoch=epoch, items=items))
 
     def _tell(self, subject: str, message: msgspec.Struct) -> None:
-        self._keep(self._nats.tell(subject, msgspec.msgpack.encode(message)))
-
-    def _keep(self, work: Any) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._sending.add(task)
-        task.add_done_callback(self._sending.discard)
+        self._nats.tell_soon(subject, msgspec.msgpack.encode(message))
 
     def _present(self, data: bytes) -> None:
         said = msgspec.msgpack.decode(data, type=Present)
@@ -297,7 +291,7 @@ class Worker:
             local.adopt(self._feed(ask.gateway, ask.feed, ask.tenant), ask.call_id)
             return Answer(seq=seq, language=local.language_of(ask.tenant, ask.call_id))
         if ask.kind == "help":
-            return Answer(found=self._runtime.help_here(ask.tenant, ask.call_id, note=ask.note, by=ask.by))
+            return Answer(found=self._runtime.press(ask.tenant, ask.call_id, note=ask.note, by=ask.by))
         action = msgspec.msgpack.decode(ask.body, type=SupervisorAction)
         async with asyncio.timeout(ACT_S):
             done = await self._runtime.supervision.act(ask.tenant, action)

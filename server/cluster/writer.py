@@ -97,4 +97,4 @@ def _partition(entry: Entry) -> int | None:
         *entry.ledger[:1],
     ]
     names = [(item.tenant, item.instance) for item in items] + [(alert[0], alert[1]) for alert in entry.alerts[:1]]
-    return subjects.partition_of(names[0][0], subjects.call_of(names[0][1])) if names else None
+    return subjects.partition_of_instance(*names[0]) if names else None

@@ -88,7 +88,7 @@ class Fold:
         def follow(result: Committed | MamoriError) -> None:
             if isinstance(result, MamoriError):
                 self._floor.degrade(tenant, "storage")
-                self._shared.loop.call_later(1.0, self.mask, call, item)
+                self._shared.loop.call_later(INSIST_S, self.mask, call, item)
 
         redaction = Redaction(tenant=tenant, instance=instance, segment_id=item.segment_id, text=item.text)
         self.add_input(call, item, follow=follow, redactions=[redaction])
@@ -137,7 +137,7 @@ class Fold:
 
     def _stumbled(self, call: LiveCall, error: Exception) -> None:
         """The fold of a call failed, which is a fault of ours: the call is marked for good, the others go on."""
-        self._shared.keeper.failed("fold", error)
+        self._shared.fold_failed(error)
         call.fault = "internal_error"
         call.timer_pending = False
         call.status_news = True

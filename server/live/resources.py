@@ -95,7 +95,15 @@ class Resources:
     def begin(self) -> None:
         """Ties the process to the running event loop."""
         self.loop = asyncio.get_running_loop()
-        self.writer: Writer = GroupWriter(self.log, self.loop, lambda error: self.keeper.failed("fold", error))
+        self.writer = self.make_writer()
+
+    def make_writer(self) -> Writer:
+        """Makes entries durable on this event loop."""
+        return GroupWriter(self.log, self.loop, self.fold_failed)
+
+    def fold_failed(self, error: BaseException) -> None:
+        """What follows from something stored failed, which is a fault of ours."""
+        self.keeper.failed("fold", error)
 
     def utc_ms(self) -> int:
         """UTC, milliseconds since 1970."""

@@ -16,13 +16,14 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
+from server.clock import SYSTEM
 from server.storage.aside import purge_aside
 from server.storage.daylog import DayLog, day_of
 from server.storage.keyfile import KeySource, current_ids, open_vault
 from server.storage.lock import Held, serve, share, shared
-from server.storage.port import Batch, Stored
+from server.storage.port import Batch, Stored, merged
 from server.storage.queued import QueuedLog, split
-from server.storage.retention import forget_records, forget_words
+from server.storage.retention import forget_old
 from server.storage.statedb import StateDatabase, open_engine
 from server.storage.vault import PLAIN, Vault
 
@@ -30,10 +31,6 @@ SCRUB_EVERY_S: Final = 1.0
 """At most so often are the journals emptied of what was masked after the fact."""
 
 _log = logging.getLogger("mamori.storage")
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 class EmbeddedLog(QueuedLog):
@@ -50,7 +47,12 @@ class EmbeddedLog(QueuedLog):
     """
 
     def __init__(
-        self, data_dir: Path, *, now_ms: Callable[[], int] = _now_ms, vault: Vault = PLAIN, lock: Held | None = None
+        self,
+        data_dir: Path,
+        *,
+        now_ms: Callable[[], int] = SYSTEM.utc_ms,
+        vault: Vault = PLAIN,
+        lock: Held | None = None,
     ) -> None:
         self._locks = [share(data_dir), *([lock] if lock is not None else ())]
         self._data_dir = data_dir
@@ -79,13 +81,19 @@ class EmbeddedLog(QueuedLog):
         Returns:
             How many day files went.
         """
-        day_ms, now_ms = 86_400_000, self._now_ms()
-        first, midnight_ms = day_of(now_ms) - timedelta(days=keep_days), now_ms - now_ms % day_ms
+        now_ms = self._now_ms()
+        first = day_of(now_ms) - timedelta(days=keep_days)
         with self._days.deciding():
             held = self._days.holds.instances()
             gone = len(self._days.purge(first))
-            forget_words(self._state.engine, self._state.bodies, midnight_ms - keep_days * day_ms, held)
-            forget_records(self._state.engine, midnight_ms - keep_record_days * day_ms, held)
+            forget_old(
+                self._state.engine,
+                self._state.bodies,
+                now_ms=now_ms,
+                keep_days=keep_days,
+                keep_record_days=keep_record_days,
+                held=held,
+            )
             purge_aside(self._data_dir, now_ms=now_ms, keep_days=keep_days)
         self.scrub_soon()
         return gone
@@ -133,19 +141,11 @@ class EmbeddedLog(QueuedLog):
         return split(positions, [len(batch.rows) for batch in batches])
 
     def _write_records(self, batches: list[Batch]) -> list[tuple[int | None, ...]]:
-        redactions = [item for batch in batches for item in batch.redactions]
-        if redactions:
-            self._days.redact(redactions)
+        records = merged(batches)
+        if records.redactions:
+            self._days.redact(records.redactions)
             self._unscrubbed = True
-        cursors = self._state.write(
-            alerts=[alert for batch in batches for alert in batch.alerts],
-            calls=list({(call.tenant, call.instance): call for batch in batches for call in batch.calls}.values()),
-            snapshots=[snapshot for batch in batches for snapshot in batch.snapshots],
-            audit=[entry for batch in batches for entry in batch.audit],
-            ledger=[entry for batch in batches for entry in batch.ledger],
-            redactions=redactions,
-            probe=any(batch.probe for batch in batches),
-        )
+        cursors = self._state.write(records)
         return split(cursors, [len(batch.alerts) for batch in batches])
 
 

@@ -146,6 +146,26 @@ class Batch:
     probe: bool = False
     epoch: int | None = None
 
+    @property
+    def has_records(self) -> bool:
+        """Whether there is anything in it for the state database."""
+        return bool(
+            self.alerts or self.calls or self.snapshots or self.audit or self.ledger or self.redactions or self.probe
+        )
+
+
+def merged(batches: Sequence[Batch]) -> Batch:
+    """The records of several batches as one, in their order; of a call its last record alone. Rows are left out."""
+    return Batch(
+        alerts=[alert for batch in batches for alert in batch.alerts],
+        calls=list({(call.tenant, call.instance): call for batch in batches for call in batch.calls}.values()),
+        snapshots=[snapshot for batch in batches for snapshot in batch.snapshots],
+        audit=[entry for batch in batches for entry in batch.audit],
+        ledger=[entry for batch in batches for entry in batch.ledger],
+        redactions=[item for batch in batches for item in batch.redactions],
+        probe=any(batch.probe for batch in batches),
+    )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Committed:

@@ -24,6 +24,7 @@ from server.storage.vault import PLAIN, SealError, Vault
 
 SCOPE: Final = "held"
 """The vault's scope of calls under hold."""
+DAY_MS: Final = 86_400_000
 CHUNK: Final = 200
 """Rows in one transaction, so that the log never waits long for the database."""
 _SCHEMA: Final = """
@@ -142,6 +143,21 @@ def without_words(alert: Alert) -> Alert:
     """An alert without what was said and what was noted on it."""
     evidence = tuple(replace(piece, text="", answer="", spans=()) for piece in alert.evidence)
     return replace(alert, evidence=evidence, note="")
+
+
+def forget_old(
+    engine: sa.Engine,
+    bodies: Bodies,
+    *,
+    now_ms: int,
+    keep_days: int,
+    keep_record_days: int,
+    held: Instances = frozenset(),
+) -> None:
+    """Takes away what the state database has kept for long enough, by whole UTC days; calls that are held keep theirs."""
+    midnight_ms = now_ms - now_ms % DAY_MS
+    forget_words(engine, bodies, midnight_ms - keep_days * DAY_MS, held)
+    forget_records(engine, midnight_ms - keep_record_days * DAY_MS, held)
 
 
 def forget_words(engine: sa.Engine, bodies: Bodies, before_ms: int, held: Instances) -> int:

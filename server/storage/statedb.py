@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, cast
@@ -25,7 +25,7 @@ from server.storage import dialect
 from server.storage import ledger as ledger_table
 from server.storage.bodies import Bodies
 from server.storage.daylog import scrub
-from server.storage.port import AuditEntry, CallRecord, LedgerEntry, Redaction, Snapshot, StreamEntry
+from server.storage.port import AuditEntry, Batch, CallRecord, Snapshot, StreamEntry
 from server.storage.redactions import redact
 from server.storage.retention import without_words
 from server.storage.tables import ALERT_EVENTS, ALERTS, AUDIT, CALLS, SNAPSHOTS
@@ -132,60 +132,32 @@ class StateDatabase:
         self._partition_of = partition_of
         self.bodies = Bodies(vault)
 
-    def write(
-        self,
-        *,
-        alerts: Sequence[tuple[str, str, AlertEvent]],
-        calls: Sequence[CallRecord],
-        snapshots: Sequence[Snapshot],
-        audit: Sequence[AuditEntry],
-        ledger: Sequence[LedgerEntry] = (),
-        redactions: Sequence[Redaction] = (),
-        probe: bool = False,
-    ) -> list[int | None]:
-        """Writes records in one transaction; a probe writes a page that says what it said before.
+    def write(self, records: Batch) -> list[int | None]:
+        """Writes a batch's records in one transaction; a probe writes a page that says what it said before.
 
         Returns:
             For each alert event its cursor, or None where that version of the alert is known already.
         """
-        if not (alerts or calls or snapshots or audit or ledger or redactions or probe):
+        if not records.has_records:
             return []
         with self.engine.begin() as connection:
-            if probe:
-                dialect.probe(connection)
-            return self.write_within(
-                connection,
-                alerts=alerts,
-                calls=calls,
-                snapshots=snapshots,
-                audit=audit,
-                ledger=ledger,
-                redactions=redactions,
-            )
+            return self.write_within(connection, records)
 
-    def write_within(
-        self,
-        connection: sa.Connection,
-        *,
-        alerts: Sequence[tuple[str, str, AlertEvent]],
-        calls: Sequence[CallRecord],
-        snapshots: Sequence[Snapshot],
-        audit: Sequence[AuditEntry],
-        ledger: Sequence[LedgerEntry] = (),
-        redactions: Sequence[Redaction] = (),
-    ) -> list[int | None]:
+    def write_within(self, connection: sa.Connection, records: Batch) -> list[int | None]:
         """`write` within a transaction of the caller's."""
-        if calls:
-            self._put(connection, CALLS, [{**_fields(item), **self._place(item)} for item in calls])
-        if snapshots:
-            rows = [{**_fields(item), "data": self.bodies.snapshot_data(item)} for item in snapshots]
+        if records.probe:
+            dialect.probe(connection)
+        if records.calls:
+            self._put(connection, CALLS, [{**_fields(item), **self._place(item)} for item in records.calls])
+        if records.snapshots:
+            rows = [{**_fields(item), "data": self.bodies.snapshot_data(item)} for item in records.snapshots]
             self._put(connection, SNAPSHOTS, rows)
-        cursors = [self._alert(connection, tenant, instance, event) for tenant, instance, event in alerts]
-        for entry in audit:
+        cursors = [self._alert(connection, tenant, instance, event) for tenant, instance, event in records.alerts]
+        for entry in records.audit:
             self._audit(connection, entry)
-        for left in ledger:
+        for left in records.ledger:
             ledger_table.put(connection, left, self.bodies)
-        for item in redactions:
+        for item in records.redactions:
             redact(connection, item, self.bodies)
         return cursors
 

@@ -19,7 +19,7 @@ from server.delivery.outbox import Message, Outbox
 from server.errors import SetupError, StorageError
 from server.reports import Window, prevalence
 from server.storage.attention import AttentionStore
-from server.storage.port import AuditEntry, Redaction, Snapshot
+from server.storage.port import AuditEntry, Batch, Redaction, Snapshot
 from server.storage.retention import writing
 from server.storage.statedb import StateDatabase, open_engine, open_postgres
 from server.storage.tables import ALERTS, METADATA
@@ -27,7 +27,6 @@ from server.storage.vault import Key, Vault
 from tests.contracts.test_log import NOW_MS, alert_events, left, record
 from tests.servers import database, postgres  # noqa: F401 - fixtures
 
-NOTHING = {"alerts": [], "calls": [], "snapshots": [], "audit": []}
 SEALED = Vault([Key(key_id="k1", secret=bytes(32))])
 
 
@@ -47,7 +46,7 @@ def state(engine):
 
 
 def stored(state, **what):
-    return state.write(**{**NOTHING, **what})
+    return state.write(Batch(**what))
 
 
 def test_the_migrations_make_the_tables_of_the_code(engine):

@@ -82,10 +82,10 @@ async def test_sigterm_drains_within_ten_seconds_and_the_call_goes_on_after(tmp_
 async def test_an_alert_that_could_not_be_stored_is_told_before_what_follows_from_it(tmp_path, monkeypatch):
     write, failures = StateDatabase.write, [OSError(), OSError(), OSError()]
 
-    def failing(self, *, alerts, **records):
-        if alerts and failures:
+    def failing(self, records):
+        if records.alerts and failures:
             raise failures.pop()
-        return write(self, alerts=alerts, **records)
+        return write(self, records)
 
     monkeypatch.setattr(StateDatabase, "write", failing)
     async with serving(tmp_path) as running, platform(running) as peer, supervisor(running) as watcher:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-from contextlib import asynccontextmanager
 
 import pytest
 
@@ -13,20 +12,11 @@ from benchmarks.servers import Nats
 from server.cluster import jetstream, subjects
 from server.cluster.jetstream import ConflictError, JetStream, UnreachableNatsError
 from server.errors import SetupError
+from tests.server.cluster.connecting import opened
 
 pytestmark = pytest.mark.needs("nats")
 STREAM = subjects.log_stream(3)
 CALL = "mamori.log.3.a"
-
-
-@asynccontextmanager
-async def opened(url: str):
-    connection = JetStream(url)
-    await connection.open()
-    try:
-        yield connection
-    finally:
-        await connection.close()
 
 
 async def test_who_writes_behind_another_message_than_the_last_is_refused(fresh_nats):

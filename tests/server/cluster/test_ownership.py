@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
 
 import pytest
 
 from server.cluster.jetstream import JetStream
 from server.cluster.ownership import DEAD_S, Ownership, shares
 from server.cluster.subjects import PARTITIONS
+from tests.server.cluster.connecting import opened
 
 
 @pytest.mark.parametrize("count", range(1, 8))
@@ -51,20 +51,10 @@ class Member:
         await asyncio.sleep(0.05)
 
 
-@asynccontextmanager
-async def connected(url: str):
-    connection = JetStream(url)
-    await connection.open()
-    try:
-        yield connection
-    finally:
-        await connection.close()
-
-
 @pytest.mark.needs("nats")
 async def test_partitions_pass_from_a_dead_worker_with_a_higher_epoch(fresh_nats):
     clock = [0.0]
-    async with connected(fresh_nats) as nats:
+    async with opened(fresh_nats) as nats:
         first, second = Member(nats, "a", clock), Member(nats, "b", clock)
         await first.beat()
         assert len(first.held) == PARTITIONS
@@ -87,7 +77,7 @@ async def test_partitions_pass_from_a_dead_worker_with_a_higher_epoch(fresh_nats
 @pytest.mark.needs("nats")
 async def test_who_leaves_in_good_order_is_followed_at_once(fresh_nats):
     clock = [0.0]
-    async with connected(fresh_nats) as nats:
+    async with opened(fresh_nats) as nats:
         first, second = Member(nats, "a", clock), Member(nats, "b", clock)
         await first.beat()
         await first.ownership.leave()
@@ -98,7 +88,7 @@ async def test_who_leaves_in_good_order_is_followed_at_once(fresh_nats):
 
 @pytest.mark.needs("nats")
 async def test_a_partition_whose_log_failed_is_taken_anew_under_another_epoch(fresh_nats):
-    async with connected(fresh_nats) as nats:
+    async with opened(fresh_nats) as nats:
         member = Member(nats, "a", [0.0])
         await member.beat()
         epoch = member.held[3]

@@ -8,7 +8,6 @@ import json
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ import httpx
 import pytest
 from websockets.asyncio.client import connect
 
+from benchmarks import cluster_members
 from benchmarks.servers import Nats, Postgres, running
 from server.client import IngestClient
 from server.cluster.log import ClusterLog
@@ -26,29 +26,15 @@ from tests.servers import database, fresh_nats, nats, postgres  # noqa: F401 - f
 
 pytestmark = pytest.mark.needs("nats", "postgres")
 CALLS = [f"call-{number}" for number in range(12)]
-START_S = 60.0
 TAKEOVER_S = 5.0
 THREAT = "ぶっ殺すぞ、家に火をつけてやるからな"
 
 
-class Member:
+class Member(cluster_members.Member):
     """One process of the cluster."""
 
-    def __init__(self, folder: Path, role: str, nats: str, database: str) -> None:  # noqa: F811
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.folder = folder
-        command = [sys.executable, "-m", "server.cli", "serve", "--role", role, "--port", str(self.port)]
-        command += ["--data-dir", str(folder), "--nats", nats, "--database", database]
-        with folder.with_suffix(".log").open("wb") as log:
-            self._process = subprocess.Popen(
-                command, stderr=log, env={**os.environ, "MAMORI_CALLER_KEY_FILE": str(folder.parent / "key")}
-            )
-
-    @property
-    def log(self) -> str:
-        return self.folder.with_suffix(".log").read_text(encoding="utf-8", errors="replace")
+    async def ready(self) -> None:
+        await asyncio.to_thread(self.wait)
 
     async def not_ready(self) -> None:
         async with httpx.AsyncClient() as http:
@@ -56,31 +42,18 @@ class Member:
                 while (await http.get(f"http://127.0.0.1:{self.port}/readyz")).status_code == 200:
                     await asyncio.sleep(0.1)
 
-    async def ready(self) -> None:
-        deadline_s, said = time.monotonic() + START_S, ""
-        async with httpx.AsyncClient() as http:
-            while True:
-                with contextlib.suppress(httpx.TransportError):
-                    answer = await http.get(f"http://127.0.0.1:{self.port}/readyz")
-                    said = answer.text
-                    if answer.status_code == 200:
-                        return
-                assert self._process.poll() is None, self.log
-                assert time.monotonic() < deadline_s, f"{said}\n{self.log}"
-                await asyncio.sleep(0.1)
-
     def send(self, number: int) -> None:
-        self._process.send_signal(number)
+        self.process.send_signal(number)
 
     def kill(self) -> None:
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGCONT)
-            self._process.kill()
-            self._process.wait(10)
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.kill()
+            self.process.wait(10)
 
     def end(self) -> None:
-        self._process.terminate()
-        assert self._process.wait(12) in (0, -signal.SIGTERM), self.log
+        self.process.terminate()
+        assert self.process.wait(12) in (0, -signal.SIGTERM), self.said()
 
 
 class Supervisor:
@@ -139,7 +112,9 @@ def cluster_of(tmp_path):
     members: list[Member] = []
 
     def start(role: str, nats: str, database: str) -> Member:  # noqa: F811
-        members.append(Member(tmp_path / f"m{len(members)}", role, nats, database))
+        options = ("--nats", nats, "--database", database)
+        settings = {"MAMORI_CALLER_KEY_FILE": str(key)}
+        members.append(Member(tmp_path / f"m{len(members)}", role, *options, settings=settings))
         return members[-1]
 
     yield start
