@@ -70,17 +70,22 @@ class _Server:
         return self._process.pid
 
     def start(self) -> None:
-        """Starts it, and waits until it listens."""
+        """Starts it, and waits until it takes work."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(self._command, stdout=log, stderr=log, user=self._user, cwd="/")
         deadline_s = time.monotonic() + START_S
         while True:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+            if self._answers():
                 return
             if self._process.poll() is not None or time.monotonic() > deadline_s:
                 said = self._log.read_text(errors="replace")[-500:]
                 raise NoServerError(f"{self._command[0]} did not start: {said}")
             time.sleep(0.05)
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+            return True
+        return False
 
     def send(self, number: int) -> None:
         """Sends a signal, for example SIGSTOP."""
@@ -165,6 +170,16 @@ class Postgres(_Server):
         options = ["-D", str(files), "-p", str(port), "-k", "", "-h", "127.0.0.1", "-c", "max_connections=200"]
         super().__init__([str(programs / "postgres"), *options], folder.parent / f"{folder.name}.log", port, user=user)
         self.url = f"postgresql://mamori@127.0.0.1:{port}/postgres"
+
+    def _answers(self) -> bool:
+        # Of the extra `cluster`: this module must say what is missing without it.
+        import psycopg  # noqa: PLC0415
+
+        # It listens before it has recovered, and refuses everybody until then.
+        with contextlib.suppress(psycopg.OperationalError):
+            psycopg.connect(self.url, connect_timeout=2).close()
+            return True
+        return False
 
     def kill(self, how: int = signal.SIGKILL) -> None:
         """Ends it; by default as a power failure would, its children with it."""
