@@ -493,7 +493,7 @@ class JetStream:
             take(message.data)
 
         subscription = await self._client.subscribe(subject, cb=heard)
-        await self._client.flush()
+        await self._registered()
         return subscription
 
     async def ask(self, subject: str, data: bytes, *, within_s: float) -> bytes:
@@ -519,8 +519,14 @@ class JetStream:
             task.add_done_callback(self._tasks.discard)
 
         subscription = await self._client.subscribe(subject, cb=asked)
-        await self._client.flush()
+        await self._registered()
         return subscription
+
+    async def _registered(self) -> None:
+        """Waits until the server knows of every subscription: the client's ping overtakes what it was given just before, its
+        second one does not."""
+        await self._client.flush()
+        await self._client.flush()
 
     async def _erred(self, error: Exception) -> None:
         self._failure = type(error).__name__
