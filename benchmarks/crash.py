@@ -390,7 +390,7 @@ def check(folder: Path, sent: dict[str, list[dict[str, Any]]], outcome: Outcome)
     expected: Counter[tuple[str, str]] = Counter()
     for call_id, wanted in sent.items():
         record = state.find_call("default", call_id)
-        stored = list(log.read("default", record.instance)) if record is not None else []
+        stored = list(log.read_call("default", record.instance)) if record is not None else []
         rows = [item.row for item in stored]
         if record is not None and _essence(_refolded(record, stored)) != _essence(told[call_id]):
             outcome.diverged_calls += 1

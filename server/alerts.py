@@ -369,9 +369,11 @@ async def transcript(runtime: Runtime, principal: Principal, call_id: str) -> li
         the listener's scope.
     """
     record = await asyncio.to_thread(runtime.log.find_call, principal.tenant, call_id)
+    if record is None:
+        return None
     live = runtime.calls.get((principal.tenant, call_id))
-    queue = live.session.state.queue if live is not None else record.queue if record is not None else ""
-    if record is None or not principal.may_see(queue):
+    status = await runtime.status_of(principal.tenant, call_id) if record.ended_ms is None else None
+    if not principal.may_see(status["queue"] if status is not None else record.queue):
         return None
 
     def read() -> list[dict[str, Any]]:

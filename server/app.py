@@ -63,7 +63,7 @@ from server.settings import Settings
 from server.shadow import Shadow
 from server.sockets import Receive, Scope, Send, headers_of
 from server.storage.attention import AttentionStore
-from server.storage.embedded import EmbeddedLog, serving_log
+from server.storage.embedded import serving_log
 from server.storage.queued import QueuedLog
 from server.vendorposts import VendorPosts
 from server.vendors import Vendors
@@ -256,6 +256,7 @@ def make_delivery(settings: Settings, log: QueuedLog, runtime: Runtime, keeper: 
         keep_days=settings.keep_days,
         keeper=keeper,
         observe=runtime.observe,
+        on_duty=runtime.on_duty,
     )
 
 
@@ -308,11 +309,10 @@ def create_app(settings: Settings, *, scorer: Scorer | None = None, log: QueuedL
 
 
 def mount_callers(app: FastAPI, settings: Settings, log: QueuedLog, gate: Gate, key: bytes, runtime: Runtime) -> None:
-    """Offers what a caller may ask for, where the log can be searched for it; those who were forgotten stay so."""
-    if isinstance(log, EmbeddedLog):
-        callers = Callers(log.state, log.days, settings.forgotten_list, runtime.utc_ms)
-        callers.again()
-        CallersApi(callers, log, gate, secret=key, utc_ms=runtime.utc_ms).mount(app)
+    """Offers what a caller may ask for; those who were forgotten stay so."""
+    callers = Callers(log.state, log.words, settings.forgotten_list, runtime.utc_ms)
+    callers.again()
+    CallersApi(callers, log, gate, secret=key, utc_ms=runtime.utc_ms).mount(app)
 
 
 def wired(settings: Settings, scorer: Scorer | None, log: QueuedLog) -> Mamori:
@@ -356,6 +356,7 @@ def wired(settings: Settings, scorer: Scorer | None, log: QueuedLog) -> Mamori:
     )
     metrics = Metrics(
         live_calls=lambda: len(runtime.calls),
+        partitions=runtime.partitions_followed,
         queue_depth=lambda: engine.health.queue_depth,
         log_depth=lambda: log.depth,
         subscribers=lambda: len(hub),

@@ -18,7 +18,7 @@ from server.incident import assemble
 from server.storage.callers import Gone, calls_of, check_free, ledger_of
 from server.storage.callers import forget_caller as forget_stored
 from server.storage.casefile import read_sources
-from server.storage.daylog import DayLog
+from server.storage.port import Words
 from server.storage.statedb import StateDatabase
 
 FORMAT: Final = "mamori.caller/1"
@@ -44,14 +44,14 @@ class Callers:
     """What the house can do for a caller.
 
     Args:
-        state, days: where everything is stored.
+        state, words: where everything is stored.
         forgotten: the list.
         utc_ms: UTC, milliseconds since 1970.
     """
 
-    def __init__(self, state: StateDatabase, days: DayLog, forgotten: Path, utc_ms: Callable[[], int]) -> None:
+    def __init__(self, state: StateDatabase, words: Words, forgotten: Path, utc_ms: Callable[[], int]) -> None:
         self._state = state
-        self._days = days
+        self._words = words
         self._forgotten = forgotten
         self._utc_ms = utc_ms
 
@@ -68,7 +68,7 @@ class Callers:
         Raises:
             SetupError: the caller has no call `after` which to go on.
         """
-        records = calls_of(self._state, self._days, tenant, caller_key)
+        records = calls_of(self._state, self._words, tenant, caller_key)
         if after:
             at = next((number for number, item in enumerate(records, 1) if item.instance == after), None)
             if at is None:
@@ -76,7 +76,9 @@ class Callers:
             records = records[at:]
         page = records[:limit]
         calls = [
-            assemble(read_sources(self._state.engine, self._state.bodies, record, self._days.read), personal=personal)
+            assemble(
+                read_sources(self._state.engine, self._state.bodies, record, self._words.read_call), personal=personal
+            )
             for record in page
         ]
         return {
@@ -98,8 +100,8 @@ class Callers:
             KeptError: a call is under legal hold or still under way; nothing was deleted.
             SetupError: the list cannot be written; nothing was deleted.
         """
-        with self._days.deciding():
-            check_free(self._days, calls_of(self._state, self._days, tenant, caller_key))
+        with self._words.deciding():
+            check_free(self._words, calls_of(self._state, self._words, tenant, caller_key))
             item = Forgotten(tenant=tenant, caller_key=caller_key, utc_ms=self._utc_ms())
             add_forgotten(self._forgotten, [item])
             return self._apply(item).calls
@@ -115,7 +117,7 @@ class Callers:
             known = latest.get((item.tenant, item.caller_key))
             if known is None or known.utc_ms < item.utc_ms:
                 latest[item.tenant, item.caller_key] = item
-        with self._days.deciding():
+        with self._words.deciding():
             found = [self._apply(item) for item in latest.values()]
         gone = Gone(calls=sum(item.calls for item in found), kept=sum(item.kept for item in found))
         if gone.calls:
@@ -126,5 +128,5 @@ class Callers:
 
     def _apply(self, item: Forgotten) -> Gone:
         return forget_stored(
-            self._state, self._days, item.tenant, item.caller_key, began_by_ms=item.utc_ms, now_ms=self._utc_ms()
+            self._state, self._words, item.tenant, item.caller_key, began_by_ms=item.utc_ms, now_ms=self._utc_ms()
         )

@@ -56,7 +56,7 @@ def write(
     found = find_instance(engine, tenant, call_id, instance)
     if found is None:
         raise click.ClickException("no such call")
-    document = assemble(read_sources(engine, state.bodies, found, where.days().read), personal=personal)
+    document = assemble(read_sources(engine, state.bodies, found, where.days().read_call), personal=personal)
     at = utc_text(time.time_ns() // 1_000_000)
     issue = issue_of(document, at=at, by=shell_actor() if personal else "")
     detail = f"sha256={issue['sha256']} format={form} personal={str(personal).lower()}"
@@ -111,7 +111,7 @@ def feedback(days: int, out: Path | None, tenant: str, where: Installation) -> N
     state = where.state()
     since_ms = time.time_ns() // 1_000_000 - days * 86_400_000
     found = judgements(state.engine, state.bodies, tenant, since_ms=since_ms, queues=None)
-    rows = list(training_rows(found, tenant, partial(where.days().read, tenant)))
+    rows = list(training_rows(found, tenant, partial(where.days().read_call, tenant)))
     kept = [row for row in rows if row is not None]
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept)
     if out is None:

@@ -164,10 +164,10 @@ class GuidanceEndpoint:
             hub.unsubscribe(subscription)
 
     async def _begin(self, principal: Principal, call_id: str, guidance: Guidance) -> None:
-        live = self._runtime.calls.get((principal.tenant, call_id))
-        if live is None or live.session.state.ended or not principal.may_see(live.session.state.queue):
+        status = await self._runtime.status_of(principal.tenant, call_id)
+        if status is None or not principal.may_see(status["queue"]):
             return
-        guidance.status(msgspec.to_builtins(live.session.status()))
+        guidance.status(status)
         for alert in await asyncio.to_thread(self._runtime.log.alerts, principal.tenant, call_id=call_id):
             guidance.alert(alert)
 

@@ -218,22 +218,22 @@ class Api:
 
         return calls
 
-    async def _scoped(self, who: Principal, call_id: str) -> tuple[Any, Any]:
+    async def _scoped(self, who: Principal, call_id: str) -> tuple[CallRecord, dict[str, Any] | None]:
+        """A call within the scope, and its status while it lasts."""
         record = await asyncio.to_thread(self._log.find_call, who.tenant, call_id)
-        live = self._runtime.calls.get((who.tenant, call_id))
-        queue = live.session.state.queue if live is not None else record.queue if record is not None else ""
-        if record is None or not who.may_see(queue):
-            raise RequestError("not_found", "no such call", status=404)
-        return record, live
+        if record is not None:
+            status = await self._runtime.status_of(who.tenant, call_id) if record.ended_ms is None else None
+            if who.may_see(status["queue"] if status is not None else record.queue):
+                return record, status
+        raise RequestError("not_found", "no such call", status=404)
 
     def _call(self) -> Any:
         async def call(
             call_id: str, who: Annotated[Principal, self._principal(WATCHERS | {Role.OPERATOR})]
         ) -> dict[str, Any]:
             """One call: record, status, alerts."""
-            record, live = await self._scoped(who, call_id)
+            record, status = await self._scoped(who, call_id)
             alerts = await asyncio.to_thread(self._log.alerts, who.tenant, open_only=False, call_id=call_id)
-            status = msgspec.to_builtins(live.session.status()) if live is not None else None
             return {
                 **_shown(record),
                 "status": status,
@@ -359,10 +359,11 @@ class Api:
 
     def _shadow(self) -> Any:
         async def shadow(who: Annotated[Principal, self._principal(_RULE_MAKERS)]) -> dict[str, Any]:
-            """Where candidate rules would have alerted otherwise on the calls since the start of this process."""
-            if self._runtime.shadow is None:
+            """Where candidate rules would have alerted otherwise on the calls since the start of the process that follows them."""
+            report = await self._runtime.shadow_report(who.tenant)
+            if report is None:
                 raise RequestError("not_found", "no candidate rules: see the setting shadow_rules", status=404)
-            return self._runtime.shadow.report(who.tenant)
+            return report
 
         return shadow
 

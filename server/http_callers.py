@@ -18,8 +18,8 @@ from server.errors import KeptError, RequestError, SetupError
 from server.http_access import needs
 from server.http_incidents import CONFIDANTS
 from server.redaction import caller_key
-from server.storage.embedded import EmbeddedLog
 from server.storage.port import AuditEntry, Batch
+from server.storage.queued import QueuedLog
 
 MAX_CALLS: Final = 200
 """Calls of one page of an export: a long one is a megabyte."""
@@ -54,7 +54,7 @@ class CallersApi:
     """
 
     def __init__(
-        self, callers: Callers, log: EmbeddedLog, gate: Gate, *, secret: bytes, utc_ms: Callable[[], int]
+        self, callers: Callers, log: QueuedLog, gate: Gate, *, secret: bytes, utc_ms: Callable[[], int]
     ) -> None:
         self._callers = callers
         self._log = log

@@ -46,7 +46,8 @@ class Metrics:
     """All metrics of one process.
 
     Args:
-        live_calls, queue_depth, log_depth, subscribers, behind, disk_free, not_monitored, log_wait, score_wait: read when scraped.
+        live_calls, partitions, queue_depth, log_depth, subscribers, behind, disk_free, not_monitored, log_wait, score_wait:
+            read when scraped.
         scores: how many the model made, and how many the cache.
     """
 
@@ -54,6 +55,7 @@ class Metrics:
         self,
         *,
         live_calls: Callable[[], float],
+        partitions: Callable[[], float],
         queue_depth: Callable[[], float],
         log_depth: Callable[[], float],
         subscribers: Callable[[], float],
@@ -108,6 +110,7 @@ class Metrics:
         )
         for name, text, read in (
             ("mamori_live_calls", "Calls that are followed now", live_calls),
+            ("mamori_partitions", "Partitions of a cluster whose calls are followed here, of 16", partitions),
             ("mamori_score_queue", "Utterances that wait for a score", queue_depth),
             ("mamori_log_queue", "Batches that wait for the disk", log_depth),
             ("mamori_subscribers", "Open alert streams", subscribers),

@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import msgspec
+
 from detector.alerts import ActionAnswer, AlertEvent
 from detector.events import AgentHelp, SupervisorAction
 from server.errors import MamoriError
@@ -70,6 +72,27 @@ class Runtime(Resources):
     def checks(self) -> dict[str, str]:
         """What else must be well, for `/readyz`: nothing on one machine."""
         return {}
+
+    async def status_of(self, tenant: str, call_id: str) -> dict[str, Any] | None:
+        """A live call's status as it stands; None when there is no such live call."""
+        return self.status_here(tenant, call_id)
+
+    def status_here(self, tenant: str, call_id: str) -> dict[str, Any] | None:
+        """`status_of`, of the calls that this process follows."""
+        live = self.calls.get((tenant, call_id))
+        return None if live is None or live.session.state.ended else msgspec.to_builtins(live.session.status())
+
+    async def shadow_report(self, tenant: str) -> dict[str, Any] | None:
+        """What candidate rules would have made of a tenant's calls; None where there are no such rules."""
+        return self.shadow.report(tenant) if self.shadow is not None else None
+
+    def partitions_followed(self) -> int:
+        """Partitions of a cluster whose calls are followed here: none on one machine."""
+        return 0
+
+    def on_duty(self) -> bool:
+        """Whether what only one process may do is this one's to do."""
+        return True
 
     async def drain(self) -> None:
         """Takes no more events, and waits for a while until what was taken is durable and those who sent it know."""

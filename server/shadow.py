@@ -12,6 +12,7 @@ import logging
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any, Final
 
 from detector.alerts import AlertChange, AlertEvent
@@ -101,6 +102,10 @@ class Shadow:
         tally.recent.append({"call_id": record.call_id, "differences": differences})
         _log.info("shadow", extra={"call_id": record.call_id, "candidate": self.rules.version, "kinds": differences})
 
+    def drop(self, record: CallRecord) -> None:
+        """Another process follows the call from now on, live: its end is not seen here."""
+        self._followed.pop((record.tenant, record.instance), None)
+
     def report(self, tenant: str) -> dict[str, Any]:
         """A tenant's calls since the start of the process: how many, how many differ and how, the newest by name."""
         tally = self._tallies.get(tenant, _Tally())
@@ -111,6 +116,23 @@ class Shadow:
             "changes": dict(sorted(tally.changes.items())),
             "recent": list(tally.recent)[::-1],
         }
+
+
+def together(reports: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The reports of several processes as one; the newest calls of each, in turns."""
+    changes: Counter[str] = Counter()
+    for report in reports:
+        changes.update(report["changes"])
+    recent = [
+        item for row in zip_longest(*(report["recent"] for report in reports)) for item in row if item is not None
+    ]
+    return {
+        "candidate": " ".join(sorted({report["candidate"] for report in reports})),
+        "calls": sum(report["calls"] for report in reports),
+        "differing": sum(report["differing"] for report in reports),
+        "changes": dict(sorted(changes.items())),
+        "recent": recent[:MAX_RECENT],
+    }
 
 
 def _note(levels: dict[str, str], outputs: Sequence[Output]) -> None:

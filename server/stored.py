@@ -72,12 +72,12 @@ def replay_stored(
         )
         placed = frozenset(
             stored.row.value.request_id
-            for stored in log.read(record.tenant, record.instance)
+            for stored in log.read_call(record.tenant, record.instance)
             if isinstance(stored.row.value, ScoreResult | Unscored)
         )
         call = run.restore(record.call_id, instance=record.instance, started_ms=record.started_ms, placed=placed)
         expected = 0
-        for stored in log.read(record.tenant, record.instance):
+        for stored in log.read_call(record.tenant, record.instance):
             row = stored.row
             if row.seq is not None:
                 if row.seq != expected:
@@ -142,7 +142,7 @@ def hold(where: Installation, call_id: str, tenant: str) -> int:
         raise SetupError("call: expected one that has ended; put it under hold then")
     log = where.days()
     with log.deciding():
-        rows = list(log.read(tenant, record.instance))
+        rows = list(log.read_call(tenant, record.instance))
         if not rows:
             raise SetupError("call: nothing of its transcript is left")
         return log.holds.add(rows)

@@ -14,7 +14,7 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -53,6 +53,8 @@ SILENT_S: Final = 4.0
 """A worker that was not heard of for so long owns nothing, as far as we can tell."""
 ASK_S: Final = 15.0
 """So long an answer of an owner is waited for, over a takeover."""
+STATUS_S: Final = 2.0
+"""So long for what a page shows and can do without."""
 MAX_PACK: Final = 256_000
 """Bytes of bodies in one message; NATS takes 1 MB."""
 
@@ -338,18 +340,20 @@ class Gateway:
 
     # Questions.
 
-    async def _ask(self, ask: Ask) -> Answer:
-        """Asks the owner, over a takeover if need be.
+    async def _ask(self, ask: Ask, partition: int | None = None, *, within_s: float = ASK_S) -> Answer:
+        """Asks the owner of the call, or of a partition, over a takeover if need be.
 
         Raises:
             UnreachableNatsError: no owner answered in time.
         """
-        subject = ask_subject(subjects.partition_of(ask.tenant, ask.call_id))
+        if partition is None:
+            partition = subjects.partition_of(ask.tenant, ask.call_id)
+        subject = ask_subject(partition)
         data = msgspec.msgpack.encode(ask)
-        deadline_s = time.monotonic() + ASK_S
+        deadline_s = time.monotonic() + within_s
         while True:
             try:
-                answer = await self._nats.ask(subject, data, within_s=ASK_S)
+                answer = await self._nats.ask(subject, data, within_s=within_s)
                 return msgspec.msgpack.decode(answer, type=Answer)
             except UnreachableNatsError:
                 if time.monotonic() >= deadline_s:
@@ -398,3 +402,23 @@ class Gateway:
         if answer.failed:
             raise StorageError("not stored, try again")
         return answer.found
+
+    async def status(self, tenant: str, call_id: str) -> dict[str, Any] | None:
+        """A live call's status, from its owner; None where there is no such call, or no owner that answers soon."""
+        try:
+            answer = await self._ask(Ask(kind="status", tenant=tenant, call_id=call_id), within_s=STATUS_S)
+        except UnreachableNatsError:
+            return None
+        found: dict[str, Any] | None = msgspec.msgpack.decode(answer.body) if answer.body else None
+        return found
+
+    async def shadow(self, tenant: str) -> list[dict[str, Any]]:
+        """What each worker that follows calls under candidate rules reports.
+
+        Raises:
+            StorageError: a partition has no owner now.
+        """
+        ask = Ask(kind="shadow", tenant=tenant, call_id="")
+        answers = await asyncio.gather(*(self._ask(ask, partition) for partition in range(PARTITIONS)))
+        by_worker = {answer.worker: answer.body for answer in answers if answer.body}
+        return [msgspec.msgpack.decode(body) for body in by_worker.values()]

@@ -14,6 +14,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -30,7 +31,18 @@ from server.cluster.subjects import ALERT_ROOT, ALERT_STREAM
 from server.errors import FencedError, StorageError
 from server.running_digits import masked_copy
 from server.storage import dialect
-from server.storage.port import Batch, CallRecord, Redaction, Row, Snapshot, Stored, StreamEntry, merged
+from server.storage.port import (
+    Batch,
+    CallRecord,
+    Instances,
+    Redaction,
+    Row,
+    Snapshot,
+    Stored,
+    StreamEntry,
+    Words,
+    merged,
+)
 from server.storage.queued import Queued, QueuedLog, split
 from server.storage.retention import forget_old
 from server.storage.statedb import StateDatabase, open_postgres
@@ -298,6 +310,33 @@ class ClusterLog(QueuedLog):
     def open_calls(self, partition: int | None = None) -> list[tuple[CallRecord, Snapshot | None]]:
         """All calls without an end, or those of one partition."""
         return self._state.open_calls(partition)
+
+    # The rights of callers.
+
+    @property
+    def words(self) -> Words:
+        """What was said, for the rights of callers."""
+        return self
+
+    def deciding(self) -> AbstractContextManager[None]:
+        """There are no holds here, and what retention takes nobody else gives back."""
+        return nullcontext()
+
+    def held(self) -> Instances:
+        """Calls under legal hold: none."""
+        return frozenset()
+
+    def forget(self, tenant: str, instance: str) -> int:
+        """Overwrites the messages of a call that has ended, and takes them out; returns how many."""
+        call_id = subjects.call_of(instance)
+        stream = subjects.log_stream(subjects.partition_of(tenant, call_id))
+        done = 0
+        for message in self._await(self._nats.read(subjects.log_subject(tenant, call_id), stream=stream)):
+            entry = read_entry(message)
+            if entry is not None and (entry.tenant, entry.instance) == (tenant, instance):
+                self._await(self._nats.delete(message.seq, stream=stream))
+                done += 1
+        return done
 
     # Records.
 

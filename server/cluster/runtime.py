@@ -22,6 +22,7 @@ from server.cluster.writer import PartitionWriter
 from server.live.floor import Floor
 from server.live.recovery import Restored, read_back
 from server.runtime import Runtime
+from server.shadow import together
 
 
 class _ClusterFloor(Floor):
@@ -97,6 +98,14 @@ class ClusterRuntime(Runtime):
             "partitions": f"{missing} without an owner" if missing else "ok",
         }
 
+    def partitions_followed(self) -> int:
+        """Partitions whose calls are followed here."""
+        return self.worker.partitions
+
+    def on_duty(self) -> bool:
+        """Whether what only one process may do is this one's to do: it is whose the first partition is."""
+        return self.worker.owns(0)
+
     def _tell_all(self) -> None:
         for call in self.calls.values():
             call.status_news = True
@@ -134,3 +143,12 @@ class ClusterRuntime(Runtime):
     async def help(self, tenant: str, call_id: str, *, note: str, by: str) -> bool:
         """Has the owner of the call raise it."""
         return await self.gateway.help(tenant, call_id, note=note, by=by)
+
+    async def status_of(self, tenant: str, call_id: str) -> dict[str, Any] | None:
+        """A live call's status as it stands, whoever follows it; None when there is no such live call, or nobody says so."""
+        return self.status_here(tenant, call_id) or await self.gateway.status(tenant, call_id)
+
+    async def shadow_report(self, tenant: str) -> dict[str, Any] | None:
+        """What candidate rules would have made of a tenant's calls, those of all workers; None where no worker has such rules."""
+        reports = await self.gateway.shadow(tenant)
+        return together(reports) if reports else None

@@ -102,7 +102,8 @@ class Downs(msgspec.Struct, frozen=True):
 
 
 class Ask(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A question: `consumed` (and this feed goes on with the call), `act` or `help`."""
+    """A question: `consumed` (and this feed goes on with the call), `act`, `help`, `status`, or `shadow`,
+    which is about all calls that are followed there."""
 
     kind: str
     tenant: str
@@ -115,8 +116,9 @@ class Ask(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The answer; `failed` says that it could not be done now."""
+    """The answer; `failed` says that it could not be done now, `worker` who answers."""
 
+    worker: str = ""
     seq: int | None = None
     language: str = "ja"
     body: bytes = b""

@@ -112,6 +112,15 @@ class Worker:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.ownership.leave()
 
+    def owns(self, partition: int) -> bool:
+        """Whether a partition is followed here."""
+        return partition in self._ready
+
+    @property
+    def partitions(self) -> int:
+        """How many partitions are followed here."""
+        return len(self._ready)
+
     # Partitions.
 
     async def _gained(self, partition: int, epoch: int) -> None:
@@ -290,6 +299,13 @@ class Worker:
             seq = local.consumed(ask.tenant, ask.call_id)
             local.adopt(self._feed(ask.gateway, ask.feed, ask.tenant), ask.call_id)
             return Answer(seq=seq, language=local.language_of(ask.tenant, ask.call_id))
+        if ask.kind == "status":
+            status = self._runtime.status_here(ask.tenant, ask.call_id)
+            return Answer(body=msgspec.msgpack.encode(status) if status is not None else b"")
+        if ask.kind == "shadow":
+            shadow = self._runtime.shadow
+            body = msgspec.msgpack.encode(shadow.report(ask.tenant)) if shadow is not None else b""
+            return Answer(worker=self._name, body=body)
         if ask.kind == "help":
             return Answer(found=self._runtime.press(ask.tenant, ask.call_id, note=ask.note, by=ask.by))
         action = msgspec.msgpack.decode(ask.body, type=SupervisorAction)

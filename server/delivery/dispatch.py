@@ -77,6 +77,8 @@ class Delivery:
         keep_days: for which dead letters are kept.
         observe: hears of counts.
         keeper: keeps the tasks going.
+        on_duty: whether this process is the one that sends; of a cluster's only one is. The others take messages in and know
+            the senders.
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class Delivery:
         keep_days: int,
         keeper: Keeper,
         observe: Callable[[str, float], None] = lambda _name, _value: None,
+        on_duty: Callable[[], bool] = lambda: True,
     ) -> None:
         self._log = log
         self._hub = hub
@@ -106,6 +109,7 @@ class Delivery:
         self._keep_days = keep_days
         self._observe = observe
         self._keeper = keeper
+        self._on_duty = on_duty
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="mamori-delivery")
         self._woken: dict[str, asyncio.Event] = {}
         self._cursors: dict[str, int] = {}
@@ -116,15 +120,18 @@ class Delivery:
 
     async def start(self) -> None:
         """Takes the senders up and begins to work; does nothing without senders."""
-        last = await self._do(self._log.cursor)
         for name, sender in self.senders.items():
-            state = await self._do(partial(self.outbox.register, name, sender.config.tenant, cursor=last))
-            self._cursors[name] = state.cursor
+            await self._register(name, sender.config)
             self._woken[name] = asyncio.Event()
         if self.senders:
             self._keeper.keep("delivery", self._plan_all)
         for name, sender in self.senders.items():
             self._keeper.keep(f"delivery_{name}", partial(self._work, name, sender))
+
+    async def _register(self, name: str, config: SenderConfig) -> None:
+        last = await self._do(self._log.cursor)
+        state = await self._do(partial(self.outbox.register, name, config.tenant, cursor=last))
+        self._cursors[name] = state.cursor
 
     async def stop(self) -> None:
         """Stops; what is on its way is sent again after the next start, under the same ids."""
@@ -180,6 +187,10 @@ class Delivery:
         self._hub.ring(bell)
         while True:
             bell.clear()
+            if not self._on_duty():
+                await self._stand_by()
+                await asyncio.sleep(POLL_S)
+                continue
             for name, sender in self.senders.items():
                 with self._noting(name):
                     await self._plan(name, sender.config)
@@ -189,7 +200,16 @@ class Delivery:
                     await self._do(self._purge)
             await _rung(bell)
 
+    async def _stand_by(self) -> None:
+        """Another process sends and moves the cursors on; what it does not reach is shown here too."""
+        self._cursors.clear()
+        self.failures.clear()
+        with self._noting("outbox"):
+            self.unreached = await self._do(self.outbox.unreached)
+
     async def _plan(self, name: str, config: SenderConfig) -> None:
+        if name not in self._cursors:
+            await self._register(name, config)
         while True:
             last = await self._do(self._log.cursor)
             after = self._cursors[name]
@@ -266,7 +286,8 @@ class Delivery:
             while True:
                 woken.clear()
                 with self._noting(name):
-                    for message in await self._do(partial(self._due, name, sender, frozenset(flying))):
+                    due = await self._do(partial(self._due, name, sender, frozenset(flying))) if self._on_duty() else []
+                    for message in due:
                         flying[message.row_id] = asyncio.create_task(self._fly(name, sender, message, flying))
                 await _rung(woken)
         finally:

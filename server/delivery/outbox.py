@@ -122,7 +122,7 @@ class Outbox:
         return sum(found.values()), muted
 
     def put(self, name: str, messages: Sequence[Message], *, cursor: int | None) -> None:
-        """Puts planned messages down and moves the sender's cursor if one is given; those there already stay as they are."""
+        """Puts planned messages down and moves the sender's cursor on if one is given; those there already stay as they are."""
         with self._engine.begin() as connection:
             waiting = connection.execute(
                 sa.select(sa.func.count()).where(OUTBOX.c.sender == name, OUTBOX.c.state == MessageState.PENDING.value)
@@ -136,7 +136,8 @@ class Outbox:
                 adding = insert(connection, OUTBOX).values(values)
                 connection.execute(adding.on_conflict_do_nothing(index_elements=["sender", "message_id"]))
             if cursor is not None:
-                connection.execute(SENDERS.update().where(SENDERS.c.name == name).values(cursor=cursor))
+                behind = (SENDERS.c.name == name) & (SENDERS.c.cursor < cursor)
+                connection.execute(SENDERS.update().where(behind).values(cursor=cursor))
 
     def due(self, name: str, now_ms: int, *, limit: int) -> list[Message]:
         """Messages whose time has come, oldest first; of one alert only the first, so that its life is told in order.
@@ -171,7 +172,7 @@ class Outbox:
         return [_message(row, body) for row, body in found if body is not None]
 
     def settle(self, message: Message, *, state: MessageState, reason: str, next_ms: int) -> None:
-        """Notes what became of an attempt; the body of a sent message goes."""
+        """Notes what became of an attempt, unless another process has noted a later one; the body of a sent message goes."""
         values: dict[str, Any] = {
             "state": state.value,
             "reason": reason,
@@ -180,8 +181,17 @@ class Outbox:
         }
         if state is MessageState.SENT:
             values["body"] = b""
+        unchanged = (OUTBOX.c.id == message.row_id) & (OUTBOX.c.attempts == message.attempts)
         with self._engine.begin() as connection:
-            connection.execute(OUTBOX.update().where(OUTBOX.c.id == message.row_id).values(values))
+            connection.execute(OUTBOX.update().where(unchanged).values(values))
+
+    def unreached(self) -> dict[str, str]:
+        """Why the last attempt failed, by sender, where messages wait for another one."""
+        query = sa.select(OUTBOX.c.sender, OUTBOX.c.reason).where(
+            OUTBOX.c.state == MessageState.PENDING.value, OUTBOX.c.attempts > 0
+        )
+        with self._engine.connect() as connection:
+            return {row.sender: row.reason for row in connection.execute(query.order_by(OUTBOX.c.id))}
 
     def disable(self, name: str, reason: str, now_ms: int) -> None:
         """The receiver wants no more: what waits for it becomes dead letters."""

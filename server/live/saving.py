@@ -194,6 +194,8 @@ class Saving:
         if call.saving:
             call.saving = False
             self.unsaved -= 1
+        if self._shared.shadow is not None:
+            self._shared.shadow.drop(call.record)
         self.forget(call)
 
     def forget(self, call: LiveCall) -> None:

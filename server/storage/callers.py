@@ -15,8 +15,7 @@ import sqlalchemy as sa
 
 from detector.events import CallStarted
 from server.errors import KeptError
-from server.storage.daylog import DayLog
-from server.storage.port import CallRecord
+from server.storage.port import CallRecord, Words
 from server.storage.retention import CHUNK, without_words, writing
 from server.storage.statedb import StateDatabase
 from server.storage.tables import ALERT_EVENTS, ALERTS, CALLS, FLAGS, LEDGER, LEDGER_SHARED, OUTBOX, SNAPSHOTS
@@ -38,23 +37,23 @@ class Gone:
     kept: int = 0
 
 
-def calls_of(state: StateDatabase, days: DayLog, tenant: str, caller_key: str) -> list[CallRecord]:
+def calls_of(state: StateDatabase, words: Words, tenant: str, caller_key: str) -> list[CallRecord]:
     """A caller's calls, oldest first."""
-    _fill(state, days, tenant)
+    _fill(state, words, tenant)
     query = sa.select(CALLS).where(CALLS.c.tenant == tenant, CALLS.c.caller_key == caller_key)
     with state.engine.connect() as connection:
         rows = connection.execute(query.order_by(CALLS.c.started_ms, CALLS.c.instance)).all()
     return [CallRecord(**{name: getattr(row, name) for name in CallRecord.__dataclass_fields__}) for row in rows]
 
 
-def _fill(state: StateDatabase, days: DayLog, tenant: str) -> None:
+def _fill(state: StateDatabase, words: Words, tenant: str) -> None:
     """Calls from before the hash was on the record get it from their log; those that have no log any more are nobody's."""
     unknown = (CALLS.c.tenant == tenant) & CALLS.c.caller_key.is_(None)
     while True:
         with state.engine.connect() as connection:
             found = list(connection.execute(sa.select(CALLS.c.instance).where(unknown).limit(CHUNK)).scalars())
         keys = dict.fromkeys(found, "")
-        for index, stored in days.read_many([(tenant, instance, -1) for instance in found]):
+        for index, stored in words.read_many([(tenant, instance, -1) for instance in found]):
             for item in stored:
                 if isinstance(item.row.value, CallStarted):
                     keys[found[index]] = item.row.value.caller_key
@@ -77,13 +76,13 @@ def ledger_of(state: StateDatabase, tenant: str, caller_key: str) -> list[dict[s
         return [dict(row._mapping) for row in connection.execute(query)]
 
 
-def check_free(days: DayLog, records: list[CallRecord]) -> None:
+def check_free(words: Words, records: list[CallRecord]) -> None:
     """Refuses to forget what must be kept.
 
     Raises:
         KeptError: calls are under legal hold, or under way.
     """
-    held = days.holds.instances()
+    held = words.held()
     for code, kept, why in (
         ("held", [item for item in records if (item.tenant, item.instance) in held], "under legal hold"),
         ("live", [item for item in records if item.ended_ms is None], "still under way"),
@@ -94,7 +93,7 @@ def check_free(days: DayLog, records: list[CallRecord]) -> None:
 
 
 def forget_caller(
-    state: StateDatabase, days: DayLog, tenant: str, caller_key: str, *, began_by_ms: int, now_ms: int
+    state: StateDatabase, words: Words, tenant: str, caller_key: str, *, began_by_ms: int, now_ms: int
 ) -> Gone:
     """Takes away all that is stored of a caller's calls, but for those under legal hold.
 
@@ -104,14 +103,14 @@ def forget_caller(
         began_by_ms: UTC; calls whose first event came later are somebody's new calls, and stay.
         now_ms: UTC.
     """
-    held, done, kept = days.holds.instances(), 0, 0
-    for record in calls_of(state, days, tenant, caller_key):
+    held, done, kept = words.held(), 0, 0
+    for record in calls_of(state, words, tenant, caller_key):
         if _began_ms(record) > began_by_ms:
             continue
         if (tenant, record.instance) in held:
             kept += 1
             continue
-        days.forget(tenant, record.instance)
+        words.forget(tenant, record.instance)
         with writing(state.engine) as connection:
             _forget_call(connection, state, record, now_ms)
         done += 1

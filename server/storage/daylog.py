@@ -18,7 +18,7 @@ from detector.events import Segment
 from server.running_digits import masked_copy
 from server.storage import codec
 from server.storage.lock import deciding
-from server.storage.port import Redaction, Row, Stored
+from server.storage.port import Instances, Redaction, Row, Stored
 from server.storage.retention import Holds
 from server.storage.vault import MARK, PLAIN, SealError, Vault
 
@@ -168,7 +168,7 @@ class DayLog:
             raise
         return [position_of(day, top + 1 + index) for index in range(len(prepared))]
 
-    def read(self, tenant: str, instance: str, *, after: int = -1) -> Iterator[Stored]:
+    def read_call(self, tenant: str, instance: str, *, after: int = -1) -> Iterator[Stored]:
         """A call's rows behind a position, in order."""
         for _, stored in self.read_many([(tenant, instance, after)]):
             yield from stored
@@ -209,6 +209,10 @@ class DayLog:
                         yield index, rows
             finally:
                 connection.close()
+
+    def held(self) -> Instances:
+        """Calls under legal hold."""
+        return self.holds.instances()
 
     def deciding(self) -> AbstractContextManager[None]:
         """Keeps the purge, holds and deletions from one another, in whatever process."""

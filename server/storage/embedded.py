@@ -62,13 +62,13 @@ class EmbeddedLog(QueuedLog):
         super().__init__(StateDatabase(open_engine(data_dir / "state.sqlite"), vault))
 
     @property
-    def days(self) -> DayLog:
+    def words(self) -> DayLog:
         """The day files, for what reaches back into them."""
         return self._days
 
     def read_call(self, tenant: str, instance: str, *, after: int = -1) -> Iterator[Stored]:
         """A call's rows after a position, in order."""
-        return self._days.read(tenant, instance, after=after)
+        return self._days.read_call(tenant, instance, after=after)
 
     def read_many(self, wanted: Sequence[tuple[str, str, int]]) -> Iterator[tuple[int, list[Stored]]]:
         """Rows of many calls, each file opened once."""

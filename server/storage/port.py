@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from detector.alerts import Alert, AlertEvent
 from detector.events import EarlierComplaint
+
+Instances = frozenset[tuple[str, str]]
+"""Calls, as tenant and instance."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -265,3 +269,22 @@ class Log(Protocol):
 
     def close(self) -> None:
         """Writes what is queued and closes the files."""
+
+
+class Words(Protocol):
+    """What was said in calls, for the rights of callers. Belongs on a worker thread."""
+
+    def deciding(self) -> AbstractContextManager[None]:
+        """Keeps the purge, holds and deletions from one another."""
+
+    def held(self) -> Instances:
+        """Calls under legal hold."""
+
+    def read_call(self, tenant: str, instance: str, *, after: int = -1) -> Iterator[Stored]:
+        """A call's rows after a position, in order."""
+
+    def read_many(self, wanted: Sequence[tuple[str, str, int]]) -> Iterator[tuple[int, list[Stored]]]:
+        """See `Log.read_many`."""
+
+    def forget(self, tenant: str, instance: str) -> int:
+        """Takes away all that the log of a call that has ended says; returns how many rows lost their content."""

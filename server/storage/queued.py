@@ -20,7 +20,7 @@ from sqlalchemy.exc import OperationalError as SQLAlchemyOperationalError
 from detector.alerts import Alert
 from detector.events import EarlierComplaint
 from server.errors import FencedError, OverloadedError, StorageError
-from server.storage.port import Batch, CallRecord, Committed, Snapshot, Stored, StreamEntry
+from server.storage.port import Batch, CallRecord, Committed, Snapshot, Stored, StreamEntry, Words
 from server.storage.statedb import StateDatabase
 
 MAX_QUEUED_BATCHES: Final = 20_000
@@ -95,6 +95,14 @@ class QueuedLog:
     def close(self) -> None:
         """Writes what is queued and closes everything."""
         raise NotImplementedError
+
+    @property
+    def words(self) -> Words:
+        """What was said, for the rights of callers."""
+        raise NotImplementedError
+
+    def scrub_soon(self) -> None:
+        """What was overwritten is to leave the journals, where there are any."""
 
     @property
     def state(self) -> StateDatabase:

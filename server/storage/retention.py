@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from detector.alerts import Alert
 from server.storage import codec, dialect
 from server.storage.bodies import Bodies
-from server.storage.port import Stored
+from server.storage.port import Instances, Stored
 from server.storage.tables import ALERT_EVENTS, ALERTS, CALLS, FLAGS, OUTBOX, SNAPSHOTS
 from server.storage.vault import PLAIN, SealError, Vault
 
@@ -39,8 +39,6 @@ CREATE TABLE IF NOT EXISTS held (
     PRIMARY KEY (instance, tenant, position)
 );
 """
-
-Instances = frozenset[tuple[str, str]]
 
 
 class Holds:

@@ -14,6 +14,8 @@ from detector.events import CallEnded, CallStarted, Segment
 from detector.labels import Speaker
 from detector.ledger import SHARED_COMPLAINTS
 from detector.scoring import ScoreResult
+from server.callers import Callers
+from server.errors import KeptError
 from server.storage.embedded import EmbeddedLog
 from server.storage.port import AuditEntry, Batch, CallRecord, LedgerEntry, Row, Snapshot
 from server.storage.vault import Key, Vault
@@ -219,3 +221,36 @@ def test_a_large_batch_keeps_its_order(make):
     stored = list(log.read_call("t", "c@1"))
     assert [item.row for item in stored] == rows
     assert tuple(item.position for item in stored) == done.positions
+
+
+def test_a_caller_is_forgotten_and_stays_so_and_nobody_else_is(make, tmp_path):
+    log = make()
+    mine, other = record(caller_key="k" * 64, ended_ms=NOW_MS), record("d", caller_key="o" * 64, ended_ms=NOW_MS)
+    events = [("t", "c@1", event) for event in alert_events(2)]
+    rows = [row(0, segment(0, "バカ")), row(0, segment(0, "はい"), instance="d@1")]
+    log.append(Batch(rows=rows, calls=[mine, other], alerts=events, ledger=[left(0, caller_key="k" * 64)])).result()
+    callers = Callers(log.state, log.words, tmp_path / "forgotten.jsonl", lambda: NOW_MS)
+    assert [item["call"]["call_id"] for item in callers.export("t", "k" * 64, personal=False)["calls"]] == ["c"]
+    assert callers.forget("t", "k" * 64) == 1
+
+    def words(call_id: str) -> list[str]:
+        stored = log.read_call("t", f"{call_id}@1")
+        return [item.row.value.text for item in stored if isinstance(item.row.value, Segment)]
+
+    assert (words("c"), words("d")) == ([], ["はい"])
+    assert [piece.text for alert in log.alerts("t", open_only=False) for piece in alert.evidence if piece.text] == []
+    assert earlier(log, caller_key="k" * 64) == []
+    assert callers.export("t", "k" * 64, personal=True)["calls"] == []
+    log.append(Batch(rows=[row(1, segment(1, "死ね"))], calls=[mine])).result()  # An older copy was put back.
+    assert callers.again().calls == 1
+    assert words("c") == []
+
+
+def test_a_caller_whose_call_is_under_way_is_not_forgotten(make, tmp_path):
+    log = make()
+    log.append(Batch(rows=[row(0, segment(0))], calls=[record(caller_key="k" * 64)])).result()
+    callers = Callers(log.state, log.words, tmp_path / "forgotten.jsonl", lambda: NOW_MS)
+    with pytest.raises(KeptError):
+        callers.forget("t", "k" * 64)
+    assert len(list(log.read_call("t", "c@1"))) == 1
+    assert not (tmp_path / "forgotten.jsonl").exists()

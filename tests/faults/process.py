@@ -145,7 +145,7 @@ class Floor:
         if record is None:
             return []
         kept: list[int] = []
-        for item in DayLog(self.data_dir / "log").read("default", record.instance):
+        for item in DayLog(self.data_dir / "log").read_call("default", record.instance):
             if item.row.seq == len(kept):
                 kept.append(item.row.seq)
         return kept

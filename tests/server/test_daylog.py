@@ -52,7 +52,7 @@ def test_a_purge_between_listing_and_opening_makes_no_empty_day(log, monkeypatch
     listed = log.days()
     log.purge(listed[1])
     monkeypatch.setattr(log, "days", lambda: listed)
-    assert [item.row.seq for item in log.read("t", "c-1@1")] == [1, 2]
+    assert [item.row.seq for item in log.read_call("t", "c-1@1")] == [1, 2]
     assert log.forget("t", "c-1@1") == 2
     monkeypatch.setattr(log, "days", lambda: [date(2023, 1, 1), listed[2]])
     log.redact([Redaction(tenant="t", instance="c-1@1", segment_id="s2", text="〈番号〉")])
@@ -111,7 +111,7 @@ def test_an_earlier_day_that_was_redacted_beside_the_writer_is_scrubbed_too(log)
     log.redact([Redaction(tenant="t", instance="c-1@1", segment_id="s1", text=text)])
     assert not log.clean
     assert log.scrub()
-    found = {item.row.seq: item.row.value.text for item in log.read("t", "c-1@1")}
+    found = {item.row.seq: item.row.value.text for item in log.read_call("t", "c-1@1")}
     assert found[0] == found[2] == WORDS
     assert WORDS not in found[1]
     path = log._path(log.days()[1])

@@ -78,12 +78,12 @@ async def test_a_hold_that_is_being_set_is_waited_for(tmp_path):
         done.set()
 
     try:
-        with log.days.deciding():
+        with log.words.deciding():
             thread = threading.Thread(target=deletes)
             thread.start()
             assert not done.wait(0.5)
             record = log.find_call("default", "c-1")
-            log.days.holds.add(list(log.read_call("default", record.instance)))
+            log.words.holds.add(list(log.read_call("default", record.instance)))
         thread.join()
     finally:
         log.close()

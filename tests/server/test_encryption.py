@@ -76,7 +76,7 @@ def words_of(folder: Path, keys: KeySource) -> list[str]:
     where = read_installation(None, folder)
     where = type(where)(data_dir=folder, keys=keys, forgotten=where.forgotten)
     record = where.state().find_call("default", "c-1")
-    rows = where.days().read("default", record.instance)
+    rows = where.days().read_call("default", record.instance)
     return [row.row.value.text for row in rows if isinstance(row.row.value, Segment)]
 
 

@@ -75,7 +75,7 @@ async def test_sigterm_drains_within_ten_seconds_and_the_call_goes_on_after(tmp_
         await client.flush(20)
     await process.kill(signal.SIGTERM)
     record = StateDatabase(open_engine(tmp_path / "state.sqlite")).find_call("default", "c-1")
-    rows = [item.row.seq for item in DayLog(tmp_path / "log").read("default", record.instance)]
+    rows = [item.row.seq for item in DayLog(tmp_path / "log").read_call("default", record.instance)]
     assert [seq for seq in rows if seq is not None] == list(range(21))
 
 

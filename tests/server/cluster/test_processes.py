@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,13 @@ from benchmarks import cluster_members
 from benchmarks.servers import Nats, Postgres, running
 from server.client import IngestClient
 from server.cluster.log import ClusterLog
+from tests.server.delivery.receiver import Got, Receiver, receiving, webhook
 from tests.servers import database, fresh_nats, nats, postgres  # noqa: F401 - fixtures
 
 pytestmark = pytest.mark.needs("nats", "postgres")
 CALLS = [f"call-{number}" for number in range(12)]
 TAKEOVER_S = 5.0
+ABUSE = "バカ"
 THREAT = "ぶっ殺すぞ、家に火をつけてやるからな"
 
 
@@ -36,11 +39,24 @@ class Member(cluster_members.Member):
     async def ready(self) -> None:
         await asyncio.to_thread(self.wait)
 
-    async def not_ready(self) -> None:
+    async def not_ready(self, check: str = "", why: str = "") -> None:
+        """Waits until it is not ready, or until a check says why."""
         async with httpx.AsyncClient() as http:
             async with asyncio.timeout(20):
-                while (await http.get(f"http://127.0.0.1:{self.port}/readyz")).status_code == 200:
+                while True:
+                    answer = await http.get(f"http://127.0.0.1:{self.port}/readyz")
+                    if why in answer.json()["checks"][check] if check else answer.status_code != 200:
+                        return
                     await asyncio.sleep(0.1)
+
+    async def follows(self, partitions: int) -> None:
+        """Waits until it follows so many partitions: its share."""
+        async with httpx.AsyncClient() as http, asyncio.timeout(20):
+            while (
+                f"mamori_partitions {partitions}.0"
+                not in (await http.get(f"http://127.0.0.1:{self.port}/metrics")).text
+            ):
+                await asyncio.sleep(0.1)
 
     def send(self, number: int) -> None:
         self.process.send_signal(number)
@@ -95,6 +111,10 @@ class Supervisor:
         await asyncio.gather(self._task, return_exceptions=True)
 
 
+def alerts_in(posts: list[Got]) -> set[str]:
+    return {got.json["data"]["alert"]["alert_id"] for got in posts if got.json["type"] == "alert.raised"}
+
+
 async def eventually(what, limit_s: float = 30.0):
     deadline_s = time.monotonic() + limit_s
     while not (found := what()):
@@ -111,9 +131,9 @@ def cluster_of(tmp_path):
     key.chmod(0o600)
     members: list[Member] = []
 
-    def start(role: str, nats: str, database: str) -> Member:  # noqa: F811
+    def start(role: str, nats: str, database: str, **settings: str) -> Member:  # noqa: F811
         options = ("--nats", nats, "--database", database)
-        settings = {"MAMORI_CALLER_KEY_FILE": str(key)}
+        settings = {"MAMORI_CALLER_KEY_FILE": str(key), **settings}
         members.append(Member(tmp_path / f"m{len(members)}", role, *options, settings=settings))
         return members[-1]
 
@@ -124,7 +144,18 @@ def cluster_of(tmp_path):
 
 @pytest.fixture
 def cluster(cluster_of, fresh_nats, database):  # noqa: F811
-    return lambda role: cluster_of(role, fresh_nats, database)
+    return lambda role, **settings: cluster_of(role, fresh_nats, database, **settings)
+
+
+def begun(call_id: str) -> dict[str, Any]:
+    return {"type": "call.started", "call_id": call_id, "language": "ja", "queue": "q"}
+
+
+async def talk_of(member: Member, call_id: str) -> tuple[str, str]:
+    """What the status of a live call says, at any process."""
+    async with httpx.AsyncClient() as http:
+        status = (await http.get(f"http://127.0.0.1:{member.port}/v1/calls/{call_id}")).json()["status"]
+    return status["call_id"], status["queue"]
 
 
 def said(call_id: str, number: int, text: str, speaker: str = "customer") -> dict[str, Any]:
@@ -151,6 +182,17 @@ def numbers_in_log(nats: str, database: str, folder: Path) -> dict[str, list[int
 
 
 async def test_workers_die_and_every_alert_comes_once(cluster, fresh_nats, database, tmp_path):  # noqa: F811
+    async with receiving() as receiver:
+        await workers_die(partial(cluster, **sending(tmp_path, receiver)), receiver, fresh_nats, database, tmp_path)
+
+
+def sending(folder: Path, receiver: Receiver) -> dict[str, str]:
+    """The setting of a webhook to a receiver that hangs up until it is told otherwise."""
+    receiver.answer = lambda _: (503, {})
+    return {"MAMORI_SENDERS": json.dumps({"hook": webhook(folder, receiver, queues=["q"])})}
+
+
+async def workers_die(cluster, receiver, nats, database, tmp_path):  # noqa: F811
     gateway, first, second = cluster("gateway"), cluster("worker"), cluster("worker")
     await asyncio.gather(gateway.ready(), first.ready(), second.ready())
     supervisor = Supervisor(gateway.port)
@@ -158,7 +200,7 @@ async def test_workers_die_and_every_alert_comes_once(cluster, fresh_nats, datab
     try:
         async with IngestClient(f"ws://127.0.0.1:{gateway.port}", on_nack=nacks.append) as client:
             for call_id in CALLS:
-                await client.send({"type": "call.started", "call_id": call_id, "language": "ja", "queue": "q"})
+                await client.send(begun(call_id))
                 await client.send(said(call_id, 1, "請求書の件でお電話しました"))
             await eventually(lambda: not client.unacked)
             first.kill()
@@ -168,6 +210,8 @@ async def test_workers_die_and_every_alert_comes_once(cluster, fresh_nats, datab
             await eventually(lambda: not client.unacked)
             taken_over_s = time.monotonic() - killed_s
             await eventually(lambda: len({call_id for call_id, _ in supervisor.raised()}) == len(CALLS))
+            await eventually(lambda: len({got.headers["webhook-id"] for got in receiver.got}) == len(CALLS))
+            await gateway.not_ready("delivery", "hook:")
 
             _, alert_id = supervisor.raised()[0]
             assert (await supervisor.ask(type="acknowledge", alert_id=alert_id))["type"] == "ok"
@@ -177,6 +221,7 @@ async def test_workers_die_and_every_alert_comes_once(cluster, fresh_nats, datab
             third = cluster("worker")
             await third.ready()
             second.send(signal.SIGSTOP)
+            refused, receiver.answer = len(receiver.got), lambda _: (200, {})
             for call_id in CALLS:
                 await client.send(said(call_id, 3, "はい", "agent"))
             await eventually(lambda: not client.unacked)
@@ -188,12 +233,16 @@ async def test_workers_die_and_every_alert_comes_once(cluster, fresh_nats, datab
 
         assert taken_over_s < TAKEOVER_S + 1
         assert not [nack for nack in nacks if not nack["retry"]]
-        logged = await asyncio.to_thread(numbers_in_log, fresh_nats, database, tmp_path)
+        logged = await asyncio.to_thread(numbers_in_log, nats, database, tmp_path)
         assert logged == {call_id: list(range(6)) for call_id in CALLS}
         raised = supervisor.raised()
         assert sorted(call_id for call_id, _ in raised) == sorted(CALLS)
         cursors = [event["cursor"] for event in supervisor.events if "cursor" in event and event["type"] != "snapshot"]
         assert cursors == sorted(set(cursors))
+        # What the receiver refused while one worker sent comes from another one, under the same ids.
+        await eventually(lambda: alerts_in(receiver.got[refused:]) == {alert_id for _, alert_id in raised})
+        told = {(got.headers["webhook-id"], got.json["data"]["alert"]["alert_id"]) for got in receiver.got}
+        assert len(told) == len({identity for identity, _ in told})
     finally:
         await supervisor.stop()
     for member in (gateway, third):
@@ -209,7 +258,7 @@ async def test_servers_that_go_and_come_back_cost_nothing_and_nobody_is_restarte
         try:
             async with IngestClient(f"ws://127.0.0.1:{member.port}") as client:
                 for call_id in CALLS:
-                    await client.send({"type": "call.started", "call_id": call_id, "language": "ja", "queue": "q"})
+                    await client.send(begun(call_id))
                 await eventually(lambda: not client.unacked)
                 for number, server in enumerate((nats, postgres), 1):
                     server.kill()
@@ -235,6 +284,37 @@ async def test_servers_that_go_and_come_back_cost_nothing_and_nobody_is_restarte
         finally:
             await supervisor.stop()
             member.kill()
+
+
+async def test_any_process_answers_for_the_calls_of_all(cluster, tmp_path):
+    """Candidate rules are followed where the calls are; a caller is forgotten wherever it is asked for."""
+    rules = tmp_path / "mine.toml"
+    rules.write_text('version = "mine"\n[abuse.levels]\nverbal_abuse = "escalate"\n', encoding="utf-8")
+    first, second = (cluster("all", MAMORI_SHADOW_RULES=str(rules)) for _ in range(2))
+    await asyncio.gather(first.ready(), second.ready())
+    await asyncio.gather(first.follows(8), second.follows(8))
+    async with IngestClient(f"ws://127.0.0.1:{first.port}") as client:
+        for call_id in CALLS:
+            await client.send({**begun(call_id), "caller": {"id": call_id}})
+            await client.send(said(call_id, 1, ABUSE))
+        await eventually(lambda: not client.unacked)
+        for member in (first, second):
+            assert [await talk_of(member, call_id) for call_id in CALLS] == [(call_id, "q") for call_id in CALLS]
+        for call_id in CALLS:
+            await client.send({"type": "call.ended", "call_id": call_id, "offset_ms": 20_000})
+        await eventually(lambda: not client.unacked)
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{second.port}") as http:
+        async with asyncio.timeout(30):
+            while (report := (await http.get("/v1/rules/shadow")).json())["calls"] < len(CALLS):
+                await asyncio.sleep(0.1)
+        assert (report["candidate"], report["differing"]) == ("mine", len(CALLS))
+        assert {item["call_id"] for item in report["recent"]} == set(CALLS)
+        async with asyncio.timeout(30):
+            while (await http.get(f"/v1/calls/{CALLS[0]}")).json()["ended_ms"] is None:
+                await asyncio.sleep(0.1)
+        assert (await http.post("/v1/callers/delete", json={"caller": CALLS[0]})).json()["calls"] == 1
+        told = [(await http.get(f"/v1/calls/{call_id}/events")).text for call_id in CALLS[:2]]
+        assert [ABUSE in text for text in told] == [False, True]
 
 
 def test_half_a_cluster_is_refused_in_a_line(tmp_path):
