@@ -324,10 +324,10 @@ class Delivery:
             Verdict.GONE: MessageState.DEAD,
         }[decision.verdict]
         next_ms = self._utc_ms() + round(decision.wait_s * 1000)
-        await self._do(partial(self.outbox.settle, message, state=state, reason=decision.reason, next_ms=next_ms))
-        if decision.verdict is Verdict.GONE:
+        if decision.verdict is Verdict.GONE:  # First of all: nothing more may go out once this message is settled.
             await self._do(partial(self.outbox.disable, name, decision.reason, self._utc_ms()))
             _log.warning("delivery: %s: disabled, its receiver wants no more (410)", name)
+        await self._do(partial(self.outbox.settle, message, state=state, reason=decision.reason, next_ms=next_ms))
         if decision.verdict in (Verdict.DEAD, Verdict.GONE):
             _log.warning("delivery: %s: message %s given up: %s", name, message.message_id, decision.reason)
         self._observe(f"delivery_{sender.config.kind.value}_{decision.verdict.value}", 1)

@@ -128,7 +128,7 @@ async def test_a_receiver_that_drips_is_cut_off(tmp_path, receiver):
         await one_alert(running)
         await settled(running, "dead")
         assert rows(running, "reason", "attempts") == [("timeout", 10)]
-    assert len(receiver.got) == 10
+    assert 0 < len(receiver.got) <= 10  # On a busy machine the time may be over before the message was written.
 
 
 async def test_gone_disables_the_sender_until_it_is_enabled_and_replayed(tmp_path, receiver):
