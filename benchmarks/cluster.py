@@ -25,8 +25,8 @@ from benchmarks.load import load_client
 from server.client import IngestClient
 
 TICKS: Final = os.sysconf("SC_CLK_TCK")
-TAKEOVER_CALLS: Final = 64
-"""Enough that each partition has some."""
+TALK: Final = ("請求書の件でお電話しました", "かしこまりました、お調べいたします", "先月の分がまだ届いていません")
+"""What was said in each call before a takeover."""
 
 
 def cpu_s(pids: Sequence[int]) -> float:
@@ -64,16 +64,21 @@ def kinds_of(running: Cluster) -> dict[str, list[int]]:
     }
 
 
-async def takeover(running: Cluster) -> float:
+async def takeover(running: Cluster, calls: int) -> float:
     """Seconds from the kill of one of two workers until every call's next event is acknowledged."""
     async with IngestClient(f"ws://127.0.0.1:{running.gateways[0].port}") as client:
-        for number in range(TAKEOVER_CALLS):
-            await client.send({"type": "call.started", "call_id": f"takeover-{number}", "language": "ja"})
+        for number in range(calls):
+            name = f"takeover-{number}"
+            await client.send({"type": "call.started", "call_id": name, "language": "ja"})
+            for place, text in enumerate(TALK):
+                said = {"segment_id": f"s{place}", "speaker": ("customer", "agent")[place % 2], "text": text}
+                times = {"start_ms": place * 3_000, "end_ms": place * 3_000 + 2_000}
+                await client.send({"type": "transcript.segment", "call_id": name, **said, **times})
         await _acknowledged(client)
         running.workers[0].process.kill()
         began_s = time.monotonic()
-        for number in range(TAKEOVER_CALLS):
-            await client.send({"type": "call.alive", "call_id": f"takeover-{number}", "offset_ms": 1000})
+        for number in range(calls):
+            await client.send({"type": "call.alive", "call_id": f"takeover-{number}", "offset_ms": 9_000})
         await _acknowledged(client)
         return time.monotonic() - began_s
 
@@ -110,20 +115,22 @@ async def measure(chosen: argparse.Namespace) -> list[dict[str, Any]]:
         for workers in chosen.workers:
             with (
                 tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
-                cluster(Path(folder), gateways=1, workers=workers) as running,
+                cluster(Path(folder), gateways=1, workers=workers, nats_servers=chosen.nats) as running,
             ):
                 show(
                     f"{workers} workers", await load(running.gateways[0].port, calls, chosen.seconds, kinds_of(running))
                 )
-    times = []
-    for _ in range(chosen.takeovers):
-        with (
-            tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
-            cluster(Path(folder), gateways=1, workers=2) as running,
-        ):
-            times.append(round(await takeover(running), 2))
-    print(f"takeover, kill -9 to the last acknowledgement of {TAKEOVER_CALLS} calls: {times} s")
-    return [*results, {"takeover_s": times}]
+    for calls in chosen.takeover_calls:
+        times = []
+        for _ in range(chosen.takeovers):
+            with (
+                tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+                cluster(Path(folder), gateways=1, workers=2) as running,
+            ):
+                times.append(round(await takeover(running, calls), 2))
+        print(f"takeover, kill -9 to the last acknowledgement of {calls} calls: {times} s", flush=True)
+        results.append({"takeover_calls": calls, "takeover_s": times})
+    return results
 
 
 def _numbers(text: str) -> list[int]:
@@ -135,8 +142,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--calls", type=_numbers, default=[300])
     parser.add_argument("--workers", type=_numbers, default=[1, 2, 4])
+    parser.add_argument("--nats", type=int, choices=(1, 3), default=1, help="servers, and copies of each stream")
     parser.add_argument("--seconds", type=float, default=30)
-    parser.add_argument("--takeovers", type=int, default=3)
+    parser.add_argument("--takeovers", type=int, default=3, help="how often each is measured")
+    parser.add_argument("--takeover-calls", type=_numbers, default=[64, 1_000], help="calls of both workers then")
     parser.add_argument("--json", type=Path)
     chosen = parser.parse_args()
     results = asyncio.run(measure(chosen))

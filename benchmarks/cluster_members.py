@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import subprocess
 import sys
@@ -15,7 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from benchmarks.relays import Relays
 from benchmarks.servers import Nats, Postgres, free_port, running
+from server.cluster.subjects import PARTITIONS
 
 READY_S: Final = 60.0
 """Until a process has loaded its model and found the servers."""
@@ -35,10 +38,23 @@ class Member:
         self.role, self.port = role, free_port()
         self._log = folder.with_suffix(".log")
         command = [sys.executable, "-m", "server.cli", "serve", "--role", role, "--port", str(self.port)]
-        with self._log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [*command, "--data-dir", str(folder), *options], stderr=log, env={**os.environ, **settings}
-            )
+        self._command, self._settings = [*command, "--data-dir", str(folder), *options], settings
+        self.start()
+
+    def start(self) -> None:
+        """Starts it, for the first time or again."""
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(self._command, stderr=log, env={**os.environ, **self._settings})
+
+    def send(self, number: int) -> None:
+        """Sends a signal, for example SIGSTOP."""
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        """Ends it at once, stopped or not."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait(10)
 
     def wait(self) -> None:
         """Waits until it is ready.
@@ -54,6 +70,21 @@ class Member:
             if self.process.poll() is not None or time.monotonic() > deadline_s:
                 raise RuntimeError(f"the {self.role} is not ready: {self.said()}")
             time.sleep(0.1)
+
+    def follows(self, partitions: int) -> None:
+        """Waits until it follows at least so many partitions.
+
+        Raises:
+            RuntimeError: it does not come to that in time.
+        """
+        deadline_s = time.monotonic() + READY_S
+        while time.monotonic() < deadline_s:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=2) as answer:
+                found = re.search(r"^mamori_partitions (\d+)", answer.read().decode(), re.MULTILINE)
+            if found is not None and int(found[1]) >= partitions:
+                return
+            time.sleep(0.1)
+        raise RuntimeError(f"the {self.role} does not follow {partitions} partitions")
 
     def said(self) -> str:
         """The end of its log."""
@@ -78,6 +109,9 @@ class Cluster:
     workers: list[Member]
     nats: list[Nats]
     postgres: Postgres
+    relays: Relays
+    options: tuple[str, ...]
+    """Of `serve`, for what else is to join."""
 
 
 @contextlib.contextmanager
@@ -101,8 +135,14 @@ def cluster(
         RuntimeError: a process did not become ready.
     """
     routes = [free_port() for _ in range(nats_servers)] if nats_servers > 1 else []
+    relays = Relays(routes)
     nats = [
-        Nats(folder / f"n{number}", name=f"n{number}", routes=routes, own_route=routes[number] if routes else 0)
+        Nats(
+            folder / f"n{number}",
+            name=f"n{number}",
+            routes=relays.to_others(number),
+            own_route=routes[number] if routes else 0,
+        )
         for number in range(nats_servers)
     ]
     postgres = Postgres(folder / "postgres")
@@ -116,7 +156,7 @@ def cluster(
         "MAMORI_LOG_LEVEL": "warning",
     }
     told(f"{nats_servers} NATS, PostgreSQL")
-    with running(*nats, postgres):
+    with relays, running(*nats, postgres):
         members: list[Member] = []
         try:
             for role, count in (("worker", workers), ("gateway", gateways)):
@@ -127,8 +167,17 @@ def cluster(
                 members += started
                 for member in started:
                     member.wait()
+            for member in members[:workers]:
+                member.follows(PARTITIONS // workers)
             by_role = {role: [member for member in members if member.role == role] for role in ("gateway", "worker")}
-            yield Cluster(gateways=by_role["gateway"], workers=by_role["worker"], nats=nats, postgres=postgres)
+            yield Cluster(
+                gateways=by_role["gateway"],
+                workers=by_role["worker"],
+                nats=nats,
+                postgres=postgres,
+                relays=relays,
+                options=options,
+            )
         finally:
             for member in reversed(members):
                 member.end()

@@ -52,9 +52,8 @@ from server.app import partial_gate
 from server.client import IngestClient
 from server.live.recovery import refold
 from server.replay import replay
-from server.storage.daylog import DayLog
-from server.storage.port import CallRecord, Row, Stored
-from server.storage.statedb import StateDatabase, open_engine
+from server.storage.embedded import EmbeddedLog
+from server.storage.port import CallRecord, Log, Row, Stored
 from server.wire import decode_event
 
 LINES = (
@@ -279,7 +278,7 @@ async def run(
     outcome.calls = len(sent)
     outcome.events = sum(map(len, sent.values()))
     outcome.acknowledged = outcome.events - outcome.unacknowledged
-    check(folder, sent, outcome)
+    check_folder(folder, sent, outcome)
     outcome.seconds = round(time.monotonic() - began_s, 1)
     return outcome
 
@@ -334,7 +333,7 @@ async def run_full(cycles: int, seed: int, folder: Path, *, calls_per_cycle: int
         outcome.calls = len(sent)
         outcome.events = sum(map(len, sent.values()))
         outcome.acknowledged = outcome.events - outcome.unacknowledged
-        check(folder / "data", sent, outcome)
+        check_folder(folder / "data", sent, outcome)
     outcome.seconds = round(time.monotonic() - began_s, 1)
     return outcome
 
@@ -371,14 +370,21 @@ class _AsLogged:
         return len(self._unscored)
 
 
-def check(folder: Path, sent: dict[str, list[dict[str, Any]]], outcome: Outcome) -> None:
+def check_folder(folder: Path, sent: dict[str, list[dict[str, Any]]], outcome: Outcome) -> None:
+    """Compares what is in a data directory with what was sent."""
+    log = EmbeddedLog(folder)
+    try:
+        check(log, sent, outcome)
+    finally:
+        log.close()
+
+
+def check(log: Log, sent: dict[str, list[dict[str, Any]]], outcome: Outcome) -> None:
     """Compares log and alerts with what was sent."""
-    state = StateDatabase(open_engine(folder / "state.sqlite"))
-    log = DayLog(folder / "log")
     raised: Counter[tuple[str, str]] = Counter()
     versions: dict[str, list[int]] = defaultdict(list)
     told: dict[str, list[AlertEvent]] = defaultdict(list)
-    for entry in state.stream("default", after=0, limit=1_000_000):
+    for entry in log.stream("default", after=0, limit=1_000_000):
         alert = entry.event.alert
         versions[alert.alert_id].append(alert.version)
         told[alert.call_id].append(entry.event)
@@ -389,7 +395,7 @@ def check(folder: Path, sent: dict[str, list[dict[str, Any]]], outcome: Outcome)
     scorer = load_scorer(None)
     expected: Counter[tuple[str, str]] = Counter()
     for call_id, wanted in sent.items():
-        record = state.find_call("default", call_id)
+        record = log.find_call("default", call_id)
         stored = list(log.read_call("default", record.instance)) if record is not None else []
         rows = [item.row for item in stored]
         if record is not None and _essence(_refolded(record, stored)) != _essence(told[call_id]):
@@ -415,7 +421,6 @@ def check(folder: Path, sent: dict[str, list[dict[str, Any]]], outcome: Outcome)
     outcome.lost_alerts, outcome.doubled_alerts = lost.total(), doubled.total()
     outcome.examples += [f"lost {call_id} {kind}" for call_id, kind in sorted(lost)]
     outcome.examples += [f"doubled {call_id} {kind}" for call_id, kind in sorted(doubled)]
-    state.engine.dispose()
 
 
 def _refolded(record: CallRecord, stored: Sequence[Stored]) -> list[AlertEvent]:

@@ -108,7 +108,7 @@ class Nats(_Server):
         folder: for its files.
         name: of the server.
         port: for clients; 0 picks a free one.
-        routes: addresses of the other servers of its cluster, by name; empty for one alone.
+        routes: ports by which it reaches the servers of its cluster, itself among them or not; empty for one alone.
         own_route: port for them.
         sync_always: `sync_interval: always`, as the cluster needs it.
     """
@@ -135,7 +135,11 @@ class Nats(_Server):
         ]
         if routes:
             listed = ", ".join(f'"nats://127.0.0.1:{route}"' for route in routes)
-            lines.append(f'cluster {{ name: mamori, listen: "127.0.0.1:{own_route}", routes: [{listed}] }}')
+            # The others are not told where it is: they know, and by which way.
+            lines.append(
+                f'cluster {{ name: mamori, listen: "127.0.0.1:{own_route}", advertise: "127.0.0.1:1", '
+                f"no_advertise: true, connect_retries: 0, routes: [{listed}] }}"
+            )
         config = folder / "nats.conf"
         config.write_text("\n".join(lines) + "\n", encoding="utf-8")
         super().__init__([str(program), "-c", str(config)], folder / "nats.log", port)
@@ -180,6 +184,13 @@ class Postgres(_Server):
             psycopg.connect(self.url, connect_timeout=2).close()
             return True
         return False
+
+    def send(self, number: int) -> None:
+        """Sends a signal to it and to the processes that serve its connections."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text(encoding="ascii").split()
+        for pid in (self.pid, *map(int, children)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def kill(self, how: int = signal.SIGKILL) -> None:
         """Ends it; by default as a power failure would, its children with it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
@@ -48,7 +49,7 @@ from server.http_incidents import IncidentsApi
 from server.http_reports import ReportsApi
 from server.hub import Hub
 from server.ingest import IngestEndpoint
-from server.keeper import Keeper
+from server.keeper import Keeper, insist
 from server.keys import house_key
 from server.links import LinkTemplates
 from server.live.resources import Limits
@@ -392,12 +393,11 @@ def wired(settings: Settings, scorer: Scorer | None, log: QueuedLog) -> Mamori:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        await budgets.start(attentions)
+        await insist(partial(budgets.start, attentions))
         await runtime.start()
-        warn_unrouted(
-            settings.routing, [*log.state.queues(), *((DEFAULT_TENANT, name) for name in rulebook.current.queues)]
-        )
-        await delivery.start()
+        queues = await insist(partial(asyncio.to_thread, log.state.queues))
+        warn_unrouted(settings.routing, [*queues, *((DEFAULT_TENANT, name) for name in rulebook.current.queues)])
+        await insist(delivery.start)
         retention.start()
         yield
         await slack.stop()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection
@@ -24,7 +24,7 @@ class IngestClient(Link):
     """Streams events of many calls over one connection.
 
     Args:
-        url: `ws://…` or `wss://…` up to the host, or the whole address of the endpoint.
+        url: `ws://…` or `wss://…` up to the host, or the whole address of the endpoint; of a cluster several.
         token: bearer token, or None.
         on_nack: called with each nack.
 
@@ -34,9 +34,14 @@ class IngestClient(Link):
     """
 
     def __init__(
-        self, url: str, *, token: str | None = None, on_nack: Callable[[dict[str, Any]], None] = lambda _nack: None
+        self,
+        url: str | Sequence[str],
+        *,
+        token: str | None = None,
+        on_nack: Callable[[dict[str, Any]], None] = lambda _nack: None,
     ) -> None:
-        super().__init__(url if "/v1/" in url else f"{url.rstrip('/')}/v1/ingest", token=token)
+        given = (url,) if isinstance(url, str) else url
+        super().__init__([item if "/v1/" in item else f"{item.rstrip('/')}/v1/ingest" for item in given], token=token)
         self._on_nack = on_nack
         self._next: dict[str, int] = {}
         self._unacked: OrderedDict[tuple[str, int], str] = OrderedDict()

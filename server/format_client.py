@@ -45,7 +45,7 @@ class FormatClient(Link):
         query: Mapping[str, str] | None = None,
         on_answer: Callable[[dict[str, Any]], None] = lambda _answer: None,
     ) -> None:
-        super().__init__(f"{url.rstrip('/')}/v1/ingest?{urlencode({**(query or {}), 'format': form})}", token=token)
+        super().__init__([f"{url.rstrip('/')}/v1/ingest?{urlencode({**(query or {}), 'format': form})}"], token=token)
         self._on_answer = on_answer
         self._count = 0
         self._unacked: OrderedDict[int, bytes] = OrderedDict()

@@ -8,8 +8,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, TypeVar
 
+from sqlalchemy.exc import SQLAlchemyError
+
+from server.errors import StorageError
 from server.logs import fault
 
 WELL_S: Final = 3.0
@@ -19,7 +22,32 @@ LIMIT_S: Final = 20.0
 PAUSE_S: Final = 0.5
 """Before work that failed is done again, so that it does not fill the log."""
 
+START_PAUSES_S: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 8.0)
+"""Between the tries of a step of the start that needs another server; after the last the start fails, for whoever started the
+process to start it again."""
+
+T = TypeVar("T")
+
 _log = logging.getLogger("mamori.keeper")
+
+
+async def insist(step: Callable[[], Awaitable[T]]) -> T:
+    """Does a step of the start, again while what it needs does not answer.
+
+    Args:
+        step: may be done again after it failed.
+
+    Raises:
+        StorageError, SQLAlchemyError: it failed after the last pause as well.
+    """
+    for pause_s in START_PAUSES_S:
+        try:
+            return await step()
+        except (StorageError, SQLAlchemyError) as error:
+            said = str(error) if isinstance(error, StorageError) else f"database: {type(error).__name__}"
+            _log.warning("%s, tried again", said)
+            await asyncio.sleep(pause_s)
+    return await step()
 
 
 class Keeper:

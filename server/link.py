@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -33,12 +34,13 @@ class Link(ABC):
     """A connection that comes back.
 
     Args:
-        url: of the endpoint.
+        urls: of the endpoint; where there are several, of one cluster, the next is tried whenever one is lost.
         token: bearer token, or None.
     """
 
-    def __init__(self, url: str, *, token: str | None) -> None:
-        self._url = url
+    def __init__(self, urls: Sequence[str], *, token: str | None) -> None:
+        self._urls = urls
+        self._at = 0
         self._token = token
         self._window = 1024
         self._wake = asyncio.Event()
@@ -47,6 +49,10 @@ class Link(ABC):
         self._refusal: RefusedError | None = None
         self._failure = ""
         self.connects = 0
+
+    @property
+    def _url(self) -> str:
+        return self._urls[self._at % len(self._urls)]
 
     @property
     @abstractmethod
@@ -140,6 +146,7 @@ class Link(ABC):
                     self._refusal = RefusedError(f"refused: {error.rcvd.reason}")
                     self._acked.set()
                     return
+                self._at += 1
                 await asyncio.sleep(backoff_s)
                 backoff_s = min(MAX_BACKOFF_S, backoff_s * 2)
 

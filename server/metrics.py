@@ -110,7 +110,7 @@ class Metrics:
         )
         for name, text, read in (
             ("mamori_live_calls", "Calls that are followed now", live_calls),
-            ("mamori_partitions", "Partitions of a cluster whose calls are followed here, of 16", partitions),
+            ("mamori_partitions", "Partitions of a cluster whose calls are followed here, of 32", partitions),
             ("mamori_score_queue", "Utterances that wait for a score", queue_depth),
             ("mamori_log_queue", "Batches that wait for the disk", log_depth),
             ("mamori_subscribers", "Open alert streams", subscribers),

@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import random
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -19,7 +21,7 @@ import nats
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext, api
-from nats.js.errors import APIError, KeyNotFoundError, KeyWrongLastSequenceError, NotFoundError
+from nats.js.errors import APIError, KeyWrongLastSequenceError, NotFoundError
 from nats.js.kv import KeyValue
 
 from server.cluster import subjects
@@ -33,12 +35,16 @@ ANSWER_S: Final = 2.0
 """For one answer of the server."""
 PAUSE_S: Final = 0.1
 MAX_PAUSE_S: Final = 2.0
-TRIES: Final = 4
-"""Publishing is tried so often, with pauses between, before the caller hears that it did not work: about 10 s in all."""
+PATIENCE_S: Final = 10.0
+"""So long something is tried again before the caller hears that it did not work: while a stream has no leader the refusals
+come at once, and its servers take seconds to agree on one."""
 SILENCE_S: Final = 3.0
 """A consumer sends a sign of life each second; after so long without one it is made anew."""
 GONE_S: Final = 60.0
 """After so long without a listener the server forgets a consumer."""
+WATCH_S: Final = 1.0
+USELESS_S: Final = 3.0
+"""A server that could not have anything written for so long is left for another one."""
 MIN_VERSION: Final = (2, 12)
 AT_ONCE: Final = 256
 """Messages on their way to one stream at a time."""
@@ -62,19 +68,33 @@ class _NoAnswerError(Exception):
     """One try was not confirmed; the text says why in a word."""
 
 
+class _Patience:
+    """For how long something is tried again, with growing pauses."""
+
+    def __init__(self) -> None:
+        self._until_s = asyncio.get_running_loop().time() + PATIENCE_S
+        self._pause_s = PAUSE_S
+
+    async def left(self) -> bool:
+        """Waits until the next try; False when there is to be none."""
+        if asyncio.get_running_loop().time() >= self._until_s:
+            return False
+        await asyncio.sleep(self._pause_s)
+        self._pause_s = min(MAX_PAUSE_S, self._pause_s * 2)
+        return True
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
     """One message of a stream.
 
     Args:
         seq: its place in the stream, rising, from 1.
-        pending: messages of the same reading that were behind it when it was sent; 0 for the last.
     """
 
     seq: int
     subject: str
     data: bytes = field(repr=False)
-    pending: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +117,7 @@ class JetStream:
 
     def __init__(self, url: str, *, replicas: int = 1, keep_days: int = 90, name: str = "mamori") -> None:
         self._servers = [item.strip() for item in url.split(",") if item.strip()]
+        random.shuffle(self._servers)
         self._replicas, self._keep_days, self._name = replicas, keep_days, name
         self._client = Client()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -114,7 +135,7 @@ class JetStream:
     @property
     def where(self) -> str:
         """The addresses without user and password."""
-        return ",".join(server.rpartition("@")[2].rpartition("/")[2] for server in self._servers)
+        return ",".join(sorted(server.rpartition("@")[2].rpartition("/")[2] for server in self._servers))
 
     async def open(self) -> None:
         """Connects, and makes what is not there yet.
@@ -125,6 +146,7 @@ class JetStream:
         """
         if not self._servers or not all(map(_is_address, self._servers)):
             raise SetupError("nats: expected nats://HOST:PORT")
+        self._closing = False
         try:
             async with asyncio.timeout(CONNECT_S):
                 self._client = await nats.connect(
@@ -139,6 +161,7 @@ class JetStream:
                     disconnected_cb=self._lost,
                     reconnected_cb=self._back,
                     allow_reconnect=True,
+                    dont_randomize=True,  # A server that is left is the last to be tried again.
                 )
         except (OSError, NatsError, TimeoutError) as error:
             raise UnreachableNatsError(f"nats: {self.where} cannot be reached ({type(error).__name__})") from None
@@ -149,6 +172,32 @@ class JetStream:
         except BaseException:
             await self.close()
             raise
+        if len(self._servers) > 1:
+            watching = asyncio.get_running_loop().create_task(self._watch())
+            self._tasks.add(watching)
+            watching.add_done_callback(self._tasks.discard)
+
+    async def _watch(self) -> None:
+        """Goes to another server where this one is there but of no use: cut off from the others, it keeps its clients."""
+        well_s = time.monotonic()
+        while True:
+            await asyncio.sleep(WATCH_S)
+            if not self._client.is_connected or await self._of_use():
+                well_s = time.monotonic()
+            elif time.monotonic() - well_s > USELESS_S:
+                _log.warning("a NATS server is cut off from the others, another one is tried")
+                await self._client.force_reconnect()
+                well_s = time.monotonic()
+
+    async def _of_use(self) -> bool:
+        """Whether the alert stream has a leader that this server reaches, and most of its copies follow it."""
+        try:
+            cluster = (await self._js.stream_info(ALERT_STREAM)).cluster
+        except (NatsError, TimeoutError, OSError):
+            return False
+        others: list[api.PeerInfo] = (cluster.replicas if cluster is not None else None) or []
+        heard = sum((item.active or 0) < USELESS_S * 1e9 for item in others)
+        return bool((1 + heard) * 2 > 1 + len(others))
 
     async def _prepare(self) -> None:
         version = self._client.connected_server_version
@@ -185,7 +234,8 @@ class JetStream:
                 num_replicas=self._replicas,
                 max_age=self._keep_days * 86_400,
                 allow_direct=True,
-                compression=api.StoreCompression.S2,
+                # Not compressed: after a `kill -9` nats-server 2.15.1 found its own S2 blocks corrupt and the copy stood still.
+                compression=api.StoreCompression.NONE,
             )
 
     async def syncs_always(self) -> bool | None:
@@ -222,16 +272,14 @@ class JetStream:
             UnreachableNatsError: no answer.
         """
         headers = {} if after is None else {_LAST_OF_SUBJECT: str(after)}
-        pause_s = PAUSE_S
-        for left in range(TRIES - 1, -1, -1):
+        patience = _Patience()
+        while True:
             try:
                 return await self._put(subject, data, headers)
             except _NoAnswerError as error:
                 self._failure = str(error)
-            if left:
-                await asyncio.sleep(pause_s)
-                pause_s = min(MAX_PAUSE_S, pause_s * 2)
-        raise UnreachableNatsError(f"nats: {self.where} did not confirm a write ({self._failure})")
+            if not await patience.left():
+                raise UnreachableNatsError(f"nats: {self.where} did not confirm a write ({self._failure})")
 
     async def write(self, stream: str, messages: Sequence[tuple[str, bytes]], *, after: int) -> int:
         """Writes messages one right behind the other, the first right behind `after`; all are durable when this returns.
@@ -247,7 +295,7 @@ class JetStream:
             ConflictError: somebody else has written to the stream; some of the messages may be there.
             UnreachableNatsError: no answer; some of the messages may be there.
         """
-        done, tries, pause_s = 0, TRIES, PAUSE_S
+        done, patience = 0, _Patience()
         while done < len(messages):
             some = messages[done : done + AT_ONCE]
             answers = await asyncio.gather(
@@ -269,11 +317,11 @@ class JetStream:
             elif not isinstance(failed, _NoAnswerError):
                 raise failed
             else:
-                self._failure, tries = str(failed), TRIES - 1 if done > before else tries - 1
-                if not tries:
+                self._failure = str(failed)
+                if done > before:
+                    patience = _Patience()
+                if not await patience.left():
                     raise UnreachableNatsError(f"nats: {self.where} did not confirm a write ({self._failure})")
-                await asyncio.sleep(pause_s)
-                pause_s = min(MAX_PAUSE_S, pause_s * 2)
         return after + len(messages)
 
     async def _is_there(self, stream: str, seq: int, message: tuple[str, bytes]) -> bool:
@@ -312,23 +360,38 @@ class JetStream:
         return (info.state.first_seq, info.state.last_seq)
 
     async def read(self, pattern: str, *, stream: str, after: int = 0, limit: int | None = None) -> list[Message]:
-        """What is there now behind a sequence, in order, at most `limit`."""
+        """What is there now behind a sequence, in order, at most `limit`.
+
+        A consumer may be on a server that has not caught up with the stream yet, so its leader says how far there is to read.
+
+        Raises:
+            UnreachableNatsError: no answer.
+        """
         found: list[Message] = []
-        for _ in range(TRIES):
-            reading = self._consume(stream, pattern, found[-1].seq if found else after)
+        patience = _Patience()
+        while True:
+            last = await self.last(pattern, stream=stream)
+            at = found[-1].seq if found else after
+            if last is None or last.seq <= at:
+                return found
+            reading = self._consume(stream, pattern, at)
             try:
-                async for message in reading:
-                    if message is None:
-                        return found
+                while True:
+                    async with asyncio.timeout(SILENCE_S):
+                        message = await anext(reading)
                     found.append(message)
-                    if not message.pending or len(found) == limit:
+                    if message.seq >= last.seq or len(found) == limit:
                         return found
+            except StopAsyncIteration:
                 self._failure = "out of order"
             except (NatsError, TimeoutError, OSError) as error:
                 self._failure = type(error).__name__
             finally:
                 await reading.aclose()
-        raise UnreachableNatsError(f"nats: {self.where} does not answer ({self._failure})")
+            if found and found[-1].seq > at:
+                patience = _Patience()
+            if not await patience.left():
+                raise UnreachableNatsError(f"nats: {self.where} does not answer ({self._failure})")
 
     def follow(self, pattern: str, *, stream: str, after: int, take: Callable[[Message], None]) -> asyncio.Task[None]:
         """Hands on each message behind a sequence in order, once, for ever, whatever becomes of the connection.
@@ -343,12 +406,11 @@ class JetStream:
         async def forever() -> None:
             at, pause_s = after, PAUSE_S
             while True:
-                reading = self._consume(stream, pattern, at, waiting=True)
+                reading = self._consume(stream, pattern, at)
                 try:
                     async for message in reading:
-                        if message is not None:
-                            take(message)
-                            at, pause_s = message.seq, PAUSE_S
+                        take(message)
+                        at, pause_s = message.seq, PAUSE_S
                 except (NatsError, TimeoutError, OSError):
                     await asyncio.sleep(pause_s)
                     pause_s = min(MAX_PAUSE_S, pause_s * 2)
@@ -360,10 +422,8 @@ class JetStream:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _consume(
-        self, stream: str, pattern: str, after: int, *, waiting: bool = False
-    ) -> AsyncGenerator[Message | None, None]:
-        """A consumer of one's own: yields messages; None where there is nothing and nobody waits; ends when order is lost."""
+    async def _consume(self, stream: str, pattern: str, after: int) -> AsyncGenerator[Message, None]:
+        """A consumer of one's own: yields messages as they come; ends when order is lost."""
         inbox = self._client.new_inbox()
         subscription = await self._client.subscribe(inbox)
         config = api.ConsumerConfig(
@@ -382,8 +442,6 @@ class JetStream:
         try:
             made = await self._js.add_consumer(stream, config, timeout=ANSWER_S)
             name = made.name
-            if not made.num_pending and not made.delivered.consumer_seq and not waiting:
-                yield None
             expected = 1
             while True:
                 message = await subscription.next_msg(timeout=SILENCE_S)
@@ -395,9 +453,7 @@ class JetStream:
                 if facts.sequence.consumer != expected:
                     return
                 expected += 1
-                yield Message(
-                    seq=facts.sequence.stream, subject=message.subject, data=message.data, pending=facts.num_pending
-                )
+                yield Message(seq=facts.sequence.stream, subject=message.subject, data=message.data)
         finally:
             if self._client.is_connected:
                 await subscription.unsubscribe()
@@ -412,8 +468,8 @@ class JetStream:
 
     async def _ask(self, question: Callable[[], Awaitable[Any]]) -> Any:
         """Asks until there is an answer; None for what is not there."""
-        pause_s = PAUSE_S
-        for left in range(TRIES - 1, -1, -1):
+        patience = _Patience()
+        while True:
             try:
                 return await question()
             except NotFoundError:
@@ -424,10 +480,8 @@ class JetStream:
                 self._failure = f"nats_{error.err_code}"
             except (NatsError, TimeoutError, OSError) as error:
                 self._failure = type(error).__name__
-            if left:
-                await asyncio.sleep(pause_s)
-                pause_s = min(MAX_PAUSE_S, pause_s * 2)
-        raise UnreachableNatsError(f"nats: {self.where} does not answer ({self._failure})")
+            if not await patience.left():
+                raise UnreachableNatsError(f"nats: {self.where} does not answer ({self._failure})")
 
     # Leases.
 
@@ -443,14 +497,13 @@ class JetStream:
         return found
 
     async def lease(self, key: str) -> Lease | None:
-        """One lease."""
-        try:
-            entry = await self._leases.get(key)
-        except KeyNotFoundError:
-            return None
-        except (NatsError, TimeoutError, OSError) as error:
-            raise UnreachableNatsError(f"nats: {self.where} does not answer ({type(error).__name__})") from None
-        return Lease(value=(entry.value or b"").decode(), revision=entry.revision or 0)
+        """One lease, as its leader knows it: any other server may not have heard of the last change.
+
+        Raises:
+            UnreachableNatsError: no answer.
+        """
+        found = await self.last(f"$KV.{LEASES}.{key}", stream=f"KV_{LEASES}")
+        return None if found is None else Lease(value=found.data.decode(), revision=found.seq)
 
     async def take_lease(self, key: str, value: str, *, revision: int) -> int:
         """Changes a lease if it stands at `revision`, 0 for one that was never there; returns the new revision.

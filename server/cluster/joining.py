@@ -9,19 +9,17 @@ import re
 import secrets
 import socket
 import time
-from typing import Any, Final
+from typing import Any
 
 from server.cluster.bus import ClusterHub
 from server.cluster.jetstream import JetStream
 from server.cluster.log import ClusterLog
 from server.errors import SetupError, StorageError
+from server.keeper import START_PAUSES_S
 from server.keys import house_key
 from server.settings import Settings
 from server.storage.keyfile import open_vault
 from server.storage.queued import QueuedLog
-
-PAUSES_S: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 8.0)
-"""Between the tries of a start; after the last it fails, for whoever started it to start it again."""
 
 _log = logging.getLogger("mamori.cluster")
 
@@ -32,39 +30,38 @@ def join_cluster(settings: Settings) -> ClusterLog:
     Raises:
         SetupError: a server cannot be reached, or this machine has another secret than the others; says which.
     """
-    log = _open(settings)
-    key = house_key(settings.data_dir, "caller", settings.caller_key_file)
-    try:
-        if not log.agree("caller_key_file", hashlib.sha256(b"mamori caller key" + key).hexdigest()):
-            raise SetupError("caller_key_file: not the one of the other machines of this cluster")
-    except BaseException:
-        log.close()
-        raise
-    if log.syncs_always() is False:
-        _log.warning(
-            "NATS does not sync each write: a power failure loses acknowledged events; set sync_interval: always"
-        )
-    return log
-
-
-def _open(settings: Settings) -> ClusterLog:
-    vault = open_vault(settings.data_dir, settings.encryption.source)
-    for pause_s in (*PAUSES_S, None):
+    for pause_s in (*START_PAUSES_S, None):
         try:
-            return ClusterLog(
-                settings.nats or "",
-                settings.database or "",
-                data_dir=settings.data_dir,
-                vault=vault,
-                replicas=settings.nats_replicas,
-                keep_days=settings.keep_days,
-            )
+            return _join(settings)
         except StorageError as error:
             if pause_s is None:
                 raise SetupError(str(error)) from None
             _log.warning("%s, tried again", error)
             time.sleep(pause_s)
     raise AssertionError
+
+
+def _join(settings: Settings) -> ClusterLog:
+    log = ClusterLog(
+        settings.nats or "",
+        settings.database or "",
+        data_dir=settings.data_dir,
+        vault=open_vault(settings.data_dir, settings.encryption.source),
+        replicas=settings.nats_replicas,
+        keep_days=settings.keep_days,
+    )
+    key = house_key(settings.data_dir, "caller", settings.caller_key_file)
+    try:
+        if not log.agree("caller_key_file", hashlib.sha256(b"mamori caller key" + key).hexdigest()):
+            raise SetupError("caller_key_file: not the one of the other machines of this cluster")
+        if log.syncs_always() is False:
+            _log.warning(
+                "NATS does not sync each write: a power failure loses acknowledged events; set sync_interval: always"
+            )
+    except BaseException:
+        log.close()
+        raise
+    return log
 
 
 def parts(settings: Settings, log: QueuedLog) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from server.cluster.jetstream import JetStream
 from server.cluster.log import ClusterLog
 from server.cluster.worker import Worker
 from server.cluster.writer import PartitionWriter
+from server.keeper import insist
 from server.live.floor import Floor
 from server.live.recovery import Restored, read_back
 from server.runtime import Runtime
@@ -68,9 +69,9 @@ class ClusterRuntime(Runtime):
         """Joins the cluster.
 
         Raises:
-            StorageError: NATS does not answer.
+            StorageError: NATS does not answer, nor did it a while later.
         """
-        await self.nats.open()
+        await insist(self.nats.open)
         self.begin()
         self.clockwork.check_disk()
         self.bus.on_listeners = self._tell_all

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from benchmarks.crash import LINES, Outcome, check, run, run_full
+from benchmarks.crash import LINES, Outcome, check_folder, run, run_full
 from detector.playbook import default_playbook
 from detector.rules import default_rules
 from detector.scoring import Unscored, UnscoredReason
@@ -67,7 +67,7 @@ def test_what_the_server_declared_unscored_is_no_lost_alert_and_silence_about_it
         log.append(Batch(calls=[record], rows=rows)).result(10)
         log.close()
         found[name] = Outcome()
-        check(folder, {"c": wanted}, found[name])
+        check_folder(folder, {"c": wanted}, found[name])
     assert found["expired"].whole
     assert (found["expired"].unscored, found["expired"].expected_alerts) == (1, 0)
     assert not found["silent"].whole

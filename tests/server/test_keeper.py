@@ -1,7 +1,11 @@
 import asyncio
 import logging
 
-from server.keeper import WELL_S, Keeper
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from server.errors import StorageError
+from server.keeper import WELL_S, Keeper, insist
 
 
 class Clock:
@@ -78,3 +82,22 @@ async def test_what_should_never_end_is_started_again_however_it_ended(monkeypat
     after = begun
     await asyncio.sleep(0.01)
     assert begun == after == 4
+
+
+async def test_a_step_of_the_start_is_done_again_until_what_it_needs_answers(monkeypatch, caplog):
+    monkeypatch.setattr("server.keeper.START_PAUSES_S", (0.0, 0.0))
+    failures = [StorageError("nats: n1:4222 does not answer"), OperationalError("SELECT secret", None, OSError())]
+
+    async def step() -> str:
+        if failures:
+            raise failures.pop(0)
+        return "up"
+
+    assert await insist(step) == "up"
+    assert "nats: n1:4222 does not answer, tried again" in caplog.text
+    assert "database: OperationalError, tried again" in caplog.text
+    assert "secret" not in caplog.text
+    failures += [StorageError("gone")] * 3
+    with pytest.raises(StorageError, match="gone"):
+        await insist(step)
+    assert not failures
