@@ -93,10 +93,17 @@ class UnscoredReason(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unscored:
-    """Says that a request will not be answered."""
+    """Says that a request will not be answered.
+
+    Args:
+        request_id: that of the request.
+        stand_in: what the word lists found in the utterance, if anything: it is judged by that, and counts as unscored all
+            the same, for word lists miss most of what a classifier finds.
+    """
 
     request_id: str
     reason: UnscoredReason
+    stand_in: ScoreResult | None = None
 
 
 class Scorer(Protocol):

@@ -426,7 +426,7 @@ class CallSession:
             answer = self._flight.wanted.pop(unit.request_id, None)
             if isinstance(answer, Unscored):
                 self._unscored(answer)
-                answer = None
+                answer = answer.stand_in
             elif answer is not None:
                 state.monitoring.scored_again()
             if unit.speaker is Speaker.AGENT:

@@ -118,10 +118,12 @@ def customer_said(state: CallState, unit: Unit, answer: ScoreResult | None, rule
 
 
 def _at_risk(unit: Unit, answer: ScoreResult | None, rules: Rules) -> bool:
-    """Whether the caller speaks of self-harm; by plain words where no score came, for a life is never shed."""
-    if answer is None:
-        return speaks_of_self_harm(unit.text, unit.language)
-    return "self_harm" in answer.labels or answer.scores.get("self_harm", 0.0) >= rules.distress.self_harm_score
+    """Whether the caller speaks of self-harm; by plain words where no classifier answered, for a life is never shed."""
+    if (answer is None or not answer.embedding) and speaks_of_self_harm(unit.text, unit.language):
+        return True
+    return answer is not None and (
+        "self_harm" in answer.labels or answer.scores.get("self_harm", 0.0) >= rules.distress.self_harm_score
+    )
 
 
 def look_back(state: CallState, rules: Rules) -> None:

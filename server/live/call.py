@@ -10,6 +10,7 @@ import msgspec
 
 from detector.alerts import AlertEvent
 from detector.events import ContextSet
+from detector.scoring import ScoreRequest
 from detector.session import CallSession
 from detector.state import FOLD_VERSION, CallState
 from server.running_digits import RunningDigits
@@ -64,7 +65,7 @@ class LiveCall:
         saving, unsaved, untold: alert events are on their way to the log; those behind them, and whom to tell then.
         closing: the end of the call waits for that.
         fault: the fold of the call failed, or empty: nothing that is shown of it can be relied on.
-        requests: score requests that were handed out: monotonic time at which they expire.
+        requests: score requests that were handed out, by id.
         late: of these, the ones that a restart found open: what they raise is late.
     """
 
@@ -90,7 +91,7 @@ class LiveCall:
     status_due: bool = False
     status_news: bool = False
     status_sent_s: float = 0.0
-    requests: dict[str, float] = field(default_factory=dict)
+    requests: dict[str, ScoreRequest] = field(default_factory=dict)
     receipts: dict[str, float] = field(default_factory=dict)
     running: RunningDigits = field(default_factory=RunningDigits)
     masking: dict[str, str] = field(default_factory=dict)

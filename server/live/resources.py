@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from detector.playbook import Playbook
+from detector.scoring import Scorer
 from detector.session import CallSession, never
 from models.engine import Engine
+from models.lexicon_scorer import LexiconScorer
 from server.clock import Clock
 from server.groupwriter import Entry, GroupWriter, Writer
 from server.hub import Hub
@@ -63,6 +65,7 @@ class Resources:
         shadow: follows the calls under candidate rules, or None.
         observing: calls that begin now are recorded and alert nobody.
         patterns: of the house, for personal data that only it can describe.
+        stand_in: looks at what the engine does not score; takes microseconds.
     """
 
     log: Log
@@ -78,6 +81,7 @@ class Resources:
     observing: bool = False
     patterns: HousePatterns = ()
     links: LinkTemplates = field(default_factory=LinkTemplates)
+    stand_in: Scorer = field(default_factory=LexiconScorer)
 
     def __post_init__(self) -> None:
         self.rules = self.rulebook.current

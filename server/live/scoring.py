@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from concurrent.futures import Future
+from dataclasses import replace
 from functools import partial
 from typing import Final, Protocol
 
@@ -59,7 +60,7 @@ class Scoring:
             received_s: monotonic time at which what is to be scored came in.
         """
         deadline = self._shared.clock.monotonic() + SCORE_WAIT_S
-        call.requests[request.request_id] = deadline
+        call.requests[request.request_id] = request
         call.receipts[request.request_id] = received_s
         self._expiries.append((deadline, call, request.request_id))
         try:
@@ -83,14 +84,23 @@ class Scoring:
             self._arrived(*self._results.popleft())
 
     def _arrived(self, call: LiveCall, answer: ScoreResult | Unscored) -> None:
-        if call.requests.pop(answer.request_id, None) is None:
+        request = call.requests.pop(answer.request_id, None)
+        if request is None:
             return
         received_s = call.receipts.pop(answer.request_id, self._shared.clock.monotonic())
         late = answer.request_id in call.late
         call.late.discard(answer.request_id)
         if isinstance(answer, Unscored):
             self._shared.observe(f"unscored_{answer.reason.value}", 1)
+            answer = self._stood_in(request, answer)
         self._store(call, self._shared.row(call, answer), received_s, late=late)
+
+    def _stood_in(self, request: ScoreRequest, answer: Unscored) -> Unscored:
+        """What the model did not score the word lists look at, so that plain words are heard all the same."""
+        if answer.reason is UnscoredReason.UNSUPPORTED_LANGUAGE:
+            return answer
+        (found,) = self._shared.stand_in.score([request])
+        return replace(answer, stand_in=found) if found.labels else answer
 
     def _store(self, call: LiveCall, row: Row, received_s: float, *, late: bool) -> None:
         """The fold waits until the log has the score, or a restart would not know what it knew."""

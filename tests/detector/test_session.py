@@ -20,7 +20,7 @@ from detector.events import (
     TimerFired,
 )
 from detector.labels import Speaker
-from detector.scoring import ScoreRequest, Unscored, UnscoredReason
+from detector.scoring import ScoreRequest, ScoreResult, Span, Unscored, UnscoredReason
 from tests.detector.calls import RULES, Call
 
 
@@ -102,7 +102,6 @@ class TestAbuse:
         assert grown.text == "バカって前の担当の人に言われたんです"
         quiet = type(call.requests[0])  # the classifier understands the quote now
         assert quiet is ScoreRequest
-        from detector.scoring import ScoreResult
 
         call.give(ScoreResult(request_id=grown.request_id, scores={"verbal_abuse": 0.1}))
         assert call.alert("abuse") is None
@@ -133,6 +132,22 @@ class TestOrder:
         assert call.level("abuse") == "warning"
         # Watched again, though something is missing.
         assert call.session.status().monitoring == {"state": "incomplete", "reason": "unscored_expired"}
+
+    def test_what_word_lists_found_is_heard_and_the_call_counts_as_unscored_all_the_same(self):
+        call = Call(hold_scores=True)
+        call.say("C", "バカ")
+        name = call.requests[0].request_id
+        found = ScoreResult(
+            request_id=name,
+            scores={"verbal_abuse": 0.9},
+            labels=("verbal_abuse",),
+            spans=(Span(start=0, end=2, label="verbal_abuse", score=0.9),),
+            model_version="lexicon-1",
+        )
+        call.give(Unscored(request_id=name, reason=UnscoredReason.FAILED, stand_in=found))
+        assert call.level("abuse") == "warning"
+        assert call.events[0].alert.model_version == "lexicon-1"
+        assert call.session.status().monitoring == {"state": "degraded", "reason": "unscored_failed"}
 
     def test_the_help_button_waits_for_nothing(self):
         call = Call(hold_scores=True)

@@ -21,16 +21,20 @@ async def test_a_model_that_fails_is_seen_and_asked_again_until_it_answers(tmp_p
         assert (await here.monitoring("c-2", "degraded"))["reason"] == "scoring_failing"
         assert await here.metric('mamori_check{check="scoring"}') == 0
         assert await here.metric('mamori_unscored_total{reason="failed"}') >= 1
-        await here.client.flush(10)  # What was said is taken all the same.
+        # Plain words are heard all the same, and whose judgement it is is said.
+        heard = (await here.hears_alert("c-1"))["alert"]
+        assert (heard["labels"][0], heard["model_version"]) == ("threat", "lexicon-1")
+        await here.client.flush(10)
         here.off("model_fails")
         assert await here.check("scoring", "ok") < 5  # Nobody speaks meanwhile.
         await here.hears(lambda item: item["type"] == "monitoring.restored")
         assert (await here.ready())[0] == 200
         await here.monitoring("c-2", "ok")
         assert (await here.monitoring("c-1", "degraded"))["reason"] == "unscored_failed"
-        await here.say("c-1", THREAT)
-        await here.hears_alert("c-1")
+        await here.say("c-1", CALM)
         assert (await here.monitoring("c-1", "incomplete"))["reason"] == "unscored_failed"
+        await here.say("c-2", THREAT)
+        assert (await here.hears_alert("c-2"))["alert"]["model_version"] != "lexicon-1"
 
 
 async def test_a_dead_inference_thread_is_replaced(tmp_path):
