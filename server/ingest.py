@@ -160,11 +160,7 @@ class IngestEndpoint:
         except msgspec.ValidationError:
             feed.refused(EventError("bad_event", "expected a list of call ids", field="call_ids"))
             return
-        await self._runtime.reception.look_for(feed, wanted.call_ids)
-        calls: dict[str, int | None] = {}
-        for call_id in wanted.call_ids:
-            calls[call_id] = self._runtime.reception.consumed(feed.tenant, call_id)
-            self._runtime.reception.adopt(feed, call_id)
+        calls = await self._runtime.reception.resumed(feed, wanted.call_ids)
         feed.answer(msgspec.json.encode({"type": "resumed", "calls": calls}))
 
     def _item(self, feed: _Feed, item: Any) -> None:

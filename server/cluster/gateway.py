@@ -55,6 +55,8 @@ ASK_S: Final = 15.0
 """So long an answer of an owner is waited for, over a takeover."""
 STATUS_S: Final = 2.0
 """So long for what a page shows and can do without."""
+MAX_ASKED: Final = 256
+"""Questions of one `resume` that are under way at once."""
 MAX_PACK: Final = 256_000
 """Bytes of bodies in one message; NATS takes 1 MB."""
 
@@ -102,7 +104,6 @@ class Gateway:
         self._flushing = False
         self._owners: dict[int, tuple[int, float]] = {}
         self._gone: list[int] = []
-        self._found: dict[_Key, int | None] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -164,13 +165,17 @@ class Gateway:
         self._take(self._route(feed, error.call_id), feed, up)
         return True
 
-    async def look_for(self, feed: Feed, call_ids: Sequence[str]) -> None:
-        """Asks the owners how far calls are, before `consumed` is asked; `feed` goes on with them."""
-        await asyncio.gather(*(self._look_for(feed, call_id) for call_id in call_ids))
+    async def resumed(self, feed: Feed, call_ids: Sequence[str]) -> dict[str, int | None]:
+        """A connection goes on with calls: up to which number the events of each are durable, as their owners say."""
+        room = asyncio.Semaphore(MAX_ASKED)
 
-    def consumed(self, tenant: str, call_id: str) -> int | None:
-        """The number up to which a call's events are durable, as found by `look_for`."""
-        return self._found.pop((tenant, call_id), None)
+        async def one(call_id: str) -> int | None:
+            async with room:
+                upto = await self._upto(feed, call_id)
+            self.adopt(feed, call_id)
+            return upto
+
+        return dict(zip(call_ids, await asyncio.gather(*map(one, call_ids)), strict=True))
 
     def language_of(self, tenant: str, call_id: str) -> str:
         """The language of a call that is fed from here."""
@@ -360,17 +365,16 @@ class Gateway:
                     raise
                 await asyncio.sleep(SWEEP_S)
 
-    async def _look_for(self, feed: Feed, call_id: str) -> None:
+    async def _upto(self, feed: Feed, call_id: str) -> int | None:
         ask = Ask(kind="consumed", tenant=feed.tenant, call_id=call_id, gateway=self._name, feed=self._number(feed))
-        key = (feed.tenant, call_id)
         try:
             answer = await self._ask(ask)
             if answer.failed:
                 raise UnreachableNatsError("the owner could not say")
-            self._found[key] = answer.seq
             self._route(feed, call_id).language = answer.language
+            return answer.seq
         except UnreachableNatsError:
-            self._found[key] = await asyncio.to_thread(self._from_log, *key)
+            return await asyncio.to_thread(self._from_log, feed.tenant, call_id)
 
     def _from_log(self, tenant: str, call_id: str) -> int | None:
         """How far the log is, where no owner answers: what it holds was consumed, or will be by whoever takes the call up."""

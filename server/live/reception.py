@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
@@ -81,8 +82,15 @@ class Reception:
         self._gapped: set[tuple[str, str]] = set()
         self._durable = 0
 
-    async def look_for(self, feed: Feed, call_ids: Sequence[str]) -> None:
-        """Finds out what another process may have taken of calls, before `consumed` is asked; here there is no other."""
+    async def resumed(self, feed: Feed, call_ids: Sequence[str]) -> dict[str, int | None]:
+        """A connection goes on with calls: up to which number the events of each are durable, None where nothing is known."""
+        tenant = feed.tenant
+        unknown = [call_id for call_id in call_ids if (tenant, call_id) not in self._shared.calls]
+        records = await asyncio.to_thread(self._shared.log.find_calls, tenant, unknown) if unknown else {}
+        found = {call_id: self._consumed(tenant, call_id, records.get(call_id)) for call_id in call_ids}
+        for call_id in call_ids:
+            self.adopt(feed, call_id)
+        return found
 
     def forget_refused(self) -> None:
         """Calls that were not known may have been opened elsewhere meanwhile."""
@@ -134,11 +142,14 @@ class Reception:
             return False
 
     def consumed(self, tenant: str, call_id: str) -> int | None:
-        """The number up to which a call's events are durable, for `resume`; None when nothing is known of it."""
+        """The number up to which a call's events are durable; None when nothing is known of it."""
+        live = (tenant, call_id) in self._shared.calls
+        return self._consumed(tenant, call_id, None if live else self._shared.log.find_call(tenant, call_id))
+
+    def _consumed(self, tenant: str, call_id: str, record: CallRecord | None) -> int | None:
         call = self._shared.calls.get((tenant, call_id))
         if call is not None:
             return call.durable_seq if call.durable_seq >= 0 else None
-        record = self._shared.log.find_call(tenant, call_id)
         return record.next_seq - 1 if record is not None and record.next_seq > 0 else None
 
     def language_of(self, tenant: str, call_id: str) -> str:

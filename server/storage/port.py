@@ -238,6 +238,9 @@ class Log(Protocol):
     def find_call(self, tenant: str, call_id: str) -> CallRecord | None:
         """The latest instance of a call id."""
 
+    def find_calls(self, tenant: str, call_ids: Sequence[str]) -> dict[str, CallRecord]:
+        """The latest instance of each of many call ids; those that are unknown are left out."""
+
     def calls(self, tenant: str, *, limit: int = 200, open_only: bool = False) -> list[CallRecord]:
         """Calls, newest first."""
 

@@ -161,6 +161,10 @@ class QueuedLog:
         """The latest instance of a call id."""
         return self._state.find_call(tenant, call_id)
 
+    def find_calls(self, tenant: str, call_ids: Sequence[str]) -> dict[str, CallRecord]:
+        """The latest instance of each of many call ids."""
+        return self._state.find_calls(tenant, call_ids)
+
     def calls(self, tenant: str, *, limit: int = 200, open_only: bool = False) -> list[CallRecord]:
         """Calls, newest first."""
         return self._state.calls(tenant, limit=limit, open_only=open_only)

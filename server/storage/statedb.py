@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, cast
@@ -27,7 +27,7 @@ from server.storage.bodies import Bodies
 from server.storage.daylog import scrub
 from server.storage.port import AuditEntry, Batch, CallRecord, Snapshot, StreamEntry
 from server.storage.redactions import redact
-from server.storage.retention import without_words
+from server.storage.retention import CHUNK, without_words
 from server.storage.tables import ALERT_EVENTS, ALERTS, AUDIT, CALLS, SNAPSHOTS
 from server.storage.vault import PLAIN, Vault
 
@@ -290,6 +290,17 @@ class StateDatabase:
         with self.engine.connect() as connection:
             row = connection.execute(query).first()
         return _call(row) if row is not None else None
+
+    def find_calls(self, tenant: str, call_ids: Sequence[str]) -> dict[str, CallRecord]:
+        """The latest instance of each of many call ids; those that are unknown are left out."""
+        found: dict[str, CallRecord] = {}
+        with self.engine.connect() as connection:
+            for at in range(0, len(call_ids), CHUNK):
+                some = CALLS.c.call_id.in_(call_ids[at : at + CHUNK])
+                query = sa.select(CALLS).where(CALLS.c.tenant == tenant, some)
+                for row in connection.execute(query.order_by(CALLS.c.started_ms, CALLS.c.instance)):
+                    found[row.call_id] = _call(row)
+        return found
 
     def calls(self, tenant: str, *, limit: int, open_only: bool) -> list[CallRecord]:
         """Calls, newest first."""

@@ -145,6 +145,18 @@ def test_the_latest_instance_of_a_call_id_is_found(make):
     assert log.find_call("u", "c") is None
 
 
+def test_many_call_ids_are_found_at_once_each_with_its_latest_instance(make):
+    log = make()
+    many = [record(f"n{number}") for number in range(450)]
+    log.append(
+        Batch(calls=[*many, record("n7", instance="n7@2", started_ms=NOW_MS + 5), record("u", tenant="u")])
+    ).result()
+    found = log.find_calls("t", [*(f"n{number}" for number in range(450)), "none", "u"])
+    assert set(found) == {f"n{number}" for number in range(450)}
+    assert (found["n7"].instance, found["n8"].instance) == ("n7@2", "n8@1")
+    assert log.find_calls("t", []) == {}
+
+
 def test_an_alert_version_is_stored_once_and_cursors_only_rise(make):
     log = make()
     events = alert_events(3)
