@@ -11,7 +11,7 @@ import asyncio
 import heapq
 import itertools
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -28,6 +28,7 @@ from server.live.call import LiveCall
 from server.routing import RoutingTable, passes_on, tier_of, waiting_since
 from server.storage import codec
 from server.storage.port import AuditEntry, Committed, Log, Row
+from server.trail import action_entry
 
 MAX_ACTIONS_WAITING: Final = 1_000
 """Actions on one call that wait for the disk; at more they are refused."""
@@ -107,7 +108,7 @@ class Supervision:
         else:
             answer = await self._act_on_live(call, action)
         if answer.refusal is not None:
-            await self._write(Entry(audit=[self._entry(tenant, action, refusal=answer.refusal)]))
+            await self._write(Entry(audit=[action_entry(tenant, action, self._host.utc_ms(), refusal=answer.refusal)]))
         return answer
 
     async def _act_on_live(self, call: LiveCall, action: SupervisorAction) -> ActionAnswer:
@@ -122,7 +123,9 @@ class Supervision:
             elif not answer.done():  # Whoever asked may be gone.
                 answer.set_exception(result)
 
-        self._host.add_input(call, action, follow=follow, audit=[self._entry(call.record.tenant, action)])
+        self._host.add_input(
+            call, action, follow=follow, audit=[action_entry(call.record.tenant, action, self._host.utc_ms())]
+        )
         try:
             async with asyncio.timeout(ANSWER_S):
                 return await answer
@@ -152,25 +155,10 @@ class Supervision:
             now_ms = self._host.utc_ms()
             event, answer = life.act(found[1], action, now_utc=utc_text(now_ms), now_ms=now_ms)
             if event is not None:
-                await self._store(tenant, instance, event, action, audit=[self._entry(tenant, action)])
+                await self._store(
+                    tenant, instance, event, action, audit=[action_entry(tenant, action, self._host.utc_ms())]
+                )
             return answer
-
-    def _entry(self, tenant: str, action: SupervisorAction, *, refusal: Refusal | None = None) -> AuditEntry:
-        said: Mapping[str, Any] = {
-            "version": action.version,
-            "to": action.to,
-            "for_s": action.for_s or None,
-            "outcome": action.outcome.value if action.outcome is not None else None,
-            "refused": refusal.value if refusal is not None else None,
-        }
-        return AuditEntry(
-            tenant=tenant,
-            utc_ms=self._host.utc_ms(),
-            actor=action.by,
-            action=f"alert.{action.action.value}" + (".refused" if refusal is not None else ""),
-            target=action.alert_id,
-            detail=" ".join(f"{name}={value}" for name, value in said.items() if value not in (None, "")),
-        )
 
     # Reminders.
 

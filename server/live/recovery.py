@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from detector.alerts import AlertEvent
-from detector.events import Gap, SegmentRedacted
+from detector.events import Gap, SegmentRedacted, SupervisorAction
 from detector.scoring import ScoreRequest, ScoreResult, Unscored
 from detector.session import CallSession
 from server.groupwriter import Entry
@@ -19,7 +19,8 @@ from server.live.fold import Fold
 from server.live.resources import Resources
 from server.live.saving import Saving
 from server.logs import fault
-from server.storage.port import CallRecord, Log, Redaction, Row, Snapshot, Stored
+from server.storage.port import AuditEntry, CallRecord, Log, Redaction, Row, Snapshot, Stored
+from server.trail import action_entry
 
 _log = logging.getLogger("mamori.recovery")
 
@@ -34,6 +35,7 @@ class Restored:
         requests: scores that the fold awaits and the log lacks, by id.
         events: alert events of the tail; the store knows those that it has already.
         redacted: segments that were masked after the fact; whether every copy was is not known.
+        acted: what people did, as it belongs on the audit trail; whether it is there is not known.
     """
 
     call: LiveCall
@@ -41,6 +43,7 @@ class Restored:
     requests: dict[str, ScoreRequest] = field(default_factory=dict)
     events: list[AlertEvent] = field(default_factory=list)
     redacted: list[SegmentRedacted] = field(default_factory=list)
+    acted: list[AuditEntry] = field(default_factory=list)
 
 
 def read_back(
@@ -105,6 +108,8 @@ def _refold(restored: Restored, position: int, row: Row) -> None:
         return
     if isinstance(row.value, SegmentRedacted):
         restored.redacted.append(row.value)
+    if isinstance(row.value, SupervisorAction):
+        restored.acted.append(action_entry(row.tenant, row.value, row.utc_ms))
     if isinstance(row.value, ScoreResult | Unscored):
         restored.requests.pop(row.value.request_id, None)
     try:
@@ -145,6 +150,9 @@ class Recovery:
         """Follows calls that were read back."""
         now_s, now_ms = self._shared.clock.monotonic(), self._shared.clock.utc_ms()
         self._shared.calls |= {item.call.key: item.call for item in restored}
+        acted = [entry for item in restored for entry in item.acted]
+        if acted and (missing := self._shared.log.unaudited(acted)):
+            self._shared.write(Entry(audit=missing))
         for item in restored:
             call, silent_s = item.call, max(0.0, (now_ms - item.last_ms) / 1000)
             call.anchor_media_ms = call.session.state.clock.elapsed_ms

@@ -238,6 +238,9 @@ class Log(Protocol):
     def find_call(self, tenant: str, call_id: str) -> CallRecord | None:
         """The latest instance of a call id."""
 
+    def unaudited(self, entries: Sequence[AuditEntry]) -> list[AuditEntry]:
+        """Those of the entries that are not on the audit trail, whatever their time."""
+
     def find_calls(self, tenant: str, call_ids: Sequence[str]) -> dict[str, CallRecord]:
         """The latest instance of each of many call ids; those that are unknown are left out."""
 

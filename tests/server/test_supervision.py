@@ -7,6 +7,9 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
+from detector.events import Action, SupervisorAction
+from server.storage.embedded import EmbeddedLog
+from server.storage.port import Batch, Row
 from server.storage.tables import AUDIT
 from tests.server.running import ended, over, platform, said, serving, start, started, supervisor
 from tests.server.test_alerts import one_alert
@@ -204,3 +207,24 @@ async def test_a_call_goes_on_while_its_alert_is_passed_on(tmp_path):
         risen = (await watcher.until("alert.updated"))["alert"]
     assert risen["level"] == "critical"
     assert risen["version"] > 2
+
+
+async def test_an_action_whose_entry_a_crash_swallowed_is_on_the_trail_after_the_restart_once(tmp_path):
+    """The log takes the row first; the process dies before the records that follow from it are written."""
+    running = await start(tmp_path / "data")
+    alert = await one_alert(running)
+    record = running.app.runtime.log.find_call("default", "c-1")
+    await running.stop()
+    log = EmbeddedLog(tmp_path / "data")
+    action = SupervisorAction(action=Action.ACKNOWLEDGE, alert_id=alert["alert_id"], by="hanako", version=1)
+    row = Row(tenant="default", instance=record.instance, kind="action", utc_ms=record.started_ms + 9, value=action)
+    log.append(Batch(rows=[row])).result()
+    log.close()
+    for _ in range(2):
+        async with serving(tmp_path / "data") as again:
+            async with asyncio.timeout(10):
+                while not audit(again):
+                    await asyncio.sleep(0.01)
+            assert audit(again) == [("hanako", "alert.acknowledge", "version=1")]
+            stored = again.app.runtime.log.alert("default", alert["alert_id"])
+            assert (stored[1].state.value, stored[1].acknowledged_by) == ("acknowledged", "hanako")
