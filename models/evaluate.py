@@ -63,6 +63,8 @@ def read_labelled(path: Path) -> list[Labelled]:
                 continue
             try:
                 record = json.loads(line)
+                if not isinstance(record, dict) or not isinstance(record.get("labels"), list):
+                    raise TypeError("expected an object with `classify` input and a list `labels`")
                 labels = frozenset([*record["labels"], *record.get("cues", [])])
                 unknown = labels - set(UTTERANCE_LABELS) - set(CUES)
                 if unknown:
@@ -76,8 +78,12 @@ def read_labelled(path: Path) -> list[Labelled]:
                         spans=tuple((int(span["start"]), int(span["end"])) for span in record.get("spans", [])),
                     )
                 )
-            except (ValueError, KeyError, TypeError, AttributeError, ItemError) as error:
-                raise CorpusError(f"{path.name}:{number}: {error!r}") from error
+            except json.JSONDecodeError:
+                raise CorpusError(f"{path}:{number}: not JSON") from None
+            except KeyError as error:
+                raise CorpusError(f"{path}:{number}: {error.args[0]}: missing") from None
+            except (ValueError, TypeError, AttributeError, ItemError) as error:
+                raise CorpusError(f"{path}:{number}: {error}") from None
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -52,9 +52,9 @@ def write_report(report: Mapping[str, Any], folder: Path) -> list[Path]:
     written = [folder / "report.json"]
     written[0].write_text(json.dumps(report, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     plots = _plots(report, folder) if find_spec("matplotlib") else []
-    page = folder / "report.html"
-    page.write_text(_page(report, plots), encoding="utf-8")
-    return [*written, *plots, page]
+    whole = folder / "report.html"
+    whole.write_text(page("Accuracy report", tables(report), plots), encoding="utf-8")
+    return [*written, *plots, whole]
 
 
 def _plots(report: Mapping[str, Any], folder: Path) -> list[Path]:
@@ -84,7 +84,8 @@ def _plots(report: Mapping[str, Any], folder: Path) -> list[Path]:
                 steps = len(row["precision_at_recall"]) - 1
                 left.plot([n / steps for n in range(steps + 1)], row["precision_at_recall"], label=label)
         left.set(title=f"{name}: precision and recall", xlabel="recall", ylabel="precision", ylim=(0, 1.02))
-        left.legend()
+        if left.lines:  # A language may have nothing to be found.
+            left.legend()
         # All labels together: one label alone has too few scores in the middle to draw.
         bins = [point for label in HARASSMENT_LABELS for point in section["labels"][label]["reliability"]]
         right.plot([0, 1], [0, 1], color="grey", linewidth=0.8)
@@ -98,11 +99,12 @@ def _plots(report: Mapping[str, Any], folder: Path) -> list[Path]:
     return paths
 
 
-def _page(report: Mapping[str, Any], plots: list[Path]) -> str:
-    images = "".join(f'<img src="{html.escape(path.name)}" alt="{html.escape(path.stem)}">' for path in plots)
+def page(title: str, text: str, images: Sequence[Path] = ()) -> str:
+    """Tables as one HTML page, with images that lie beside it."""
+    shown = "".join(f'<img src="{html.escape(path.name)}" alt="{html.escape(path.stem)}">' for path in images)
     return (
-        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Accuracy</title>'
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>'
         "<style>body{font:15px/1.5 system-ui;max-width:70rem;margin:2rem auto;padding:0 1rem}"
         "pre{overflow:auto;background:#f6f6f6;padding:1rem}img{max-width:100%}</style>"
-        f"<h1>Accuracy report</h1>{images}<pre>{html.escape(tables(report))}</pre></html>\n"
+        f"<h1>{html.escape(title)}</h1>{shown}<pre>{html.escape(text)}</pre></html>\n"
     )

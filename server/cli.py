@@ -22,7 +22,7 @@ import uvicorn
 from detector.adapters.mapping import MappingError, parse_mapping
 from detector.playbook import check_playbook
 from detector.rules import Rules, check_rules
-from models.errors import ModelFilesError
+from models.errors import CorpusError, ModelFilesError
 from server.cli_access import token, user
 from server.cli_caller import caller
 from server.cli_db import db
@@ -63,7 +63,7 @@ class _Commands(Commands):
         """What is wrong with files, arguments or an address is told in a line, whichever command meets it."""
         try:
             return super().invoke(ctx)
-        except (SetupError, ModelFilesError, RefusedError, UnreachableError) as error:
+        except (SetupError, ModelFilesError, CorpusError, RefusedError, UnreachableError) as error:
             raise click.ClickException(str(error)) from None
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -21,6 +21,7 @@ from detector.labels import Level, Speaker
 from detector.playbook import default_playbook
 from detector.rules import Rules
 from detector.scoring import Scorer
+from models.report import page
 from models.scorer import load_scorer
 from server.app import partial_gate, read_rules
 from server.errors import SetupError
@@ -164,6 +165,35 @@ def _share(part: int, whole: int) -> float | None:
     return round(part / whole, 4) if whole else None
 
 
+def call_tables(report: dict[str, Any]) -> str:
+    """What `evaluate_calls` found, as plain text."""
+    lines = []
+    for name, part in report.items():
+        false = part["false_warnings_per_100"]
+        lines += [
+            f"[{name}] {part['calls']} calls, {part['harassing']} harassing   caught at warning {_percent(part['caught'])}   "
+            f"false warnings per 100 fair calls {'-' if false is None else false}",
+            f"  first warning: {_number(part['delay_segments_median'])} customer segments after a person would have called "
+            f"(median), within one {_percent(part['delay_within_one'])}",
+            f"  {'kind':12}{'calls':>7}{'precision':>11}{'recall':>9}",
+        ]
+        for kind, row in part["kinds"].items():
+            lines.append(f"  {kind:12}{row['calls']:>7}{_percent(row['precision']):>11}{_percent(row['recall']):>9}")
+        for what in ("missed", "falsely_warned"):
+            if part[what]:
+                lines.append(f"  {what.replace('_', ' ')}: {' '.join(part[what])}")
+        lines.append("")
+    return "\n".join(lines).rstrip()
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.1%}"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:g}"
+
+
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 
@@ -192,14 +222,17 @@ def evaluate(
 
         click.get_current_context().invoke(evaluate_utterances, utterances=utterances, model=model, folder=report)
     if calls and truth is not None:
-        try:
-            found = evaluate_calls(
-                read_events(calls), read_truth(truth), scorer=load_scorer(model), rules=read_rules(rules)
-            )
-        except SetupError as error:
-            raise click.ClickException(str(error)) from None
-        text = json.dumps(found, ensure_ascii=False, indent=2)
+        events, truths = list(read_events(calls)), read_truth(truth)
+        silent = sorted(truths.keys() - {event.call_id for event in events})
+        if silent:
+            raise SetupError(f"{truth}: no events of {len(silent)} of its calls, {silent[0]} among them")
+        found = evaluate_calls(events, truths, scorer=load_scorer(model), rules=read_rules(rules))
+        left_out = len({event.call_id for event in events} - truths.keys())
+        text = call_tables(found) + (f"\n{left_out} calls left out: nothing is said of them" if left_out else "")
         click.echo(text)
         if report is not None:
             report.mkdir(parents=True, exist_ok=True)
-            (report / "calls.json").write_text(text, encoding="utf-8")
+            (report / "calls.json").write_text(json.dumps(found, ensure_ascii=False, indent=2), encoding="utf-8")
+            (report / "calls.html").write_text(page("Accuracy on calls", text), encoding="utf-8")
+            for name in ("calls.json", "calls.html"):
+                click.echo(str(report / name), err=True)

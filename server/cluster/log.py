@@ -4,6 +4,8 @@ The same promise as the embedded engine's: a batch that resolves is durable. Row
 its partition, so that an owner of before is refused; the records that follow from them second, in one transaction that checks
 the epoch. Alert events get their cursor from the alert stream, which holds who and which version, not what was said: the words
 are in PostgreSQL alone, where they can be masked and forgotten. What a crash leaves untold, the next owner tells.
+
+Longer than most files, for all of it shares one writer's order and one way to lose a partition.
 """
 
 from __future__ import annotations
