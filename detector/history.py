@@ -16,15 +16,15 @@ from typing import Final
 from detector.events import Segment
 from detector.labels import Speaker
 
-MAX_HISTORY: Final = 40
+MAX_HISTORY: Final = 32
 """Finals kept to judge a call again when its speakers turn out to be swapped; beyond it the oldest is forgotten."""
 MAX_RECENT: Final = 4
 """Of these, how many lie unpacked: those that may be heard again as an echo on the other channel."""
-MAX_SEEN: Final = 512
-"""Segment ids remembered for de-duplication, three quarters of an hour of talk at least; beyond it the oldest is forgotten. Events
+MAX_SEEN: Final = 256
+"""Segment ids remembered for de-duplication, twenty minutes of talk at least; beyond it the oldest is forgotten. Events
 that carry a `seq` are known by that, however old."""
-DIGEST_BYTES: Final = 8
-"""Of a segment id: among `MAX_SEEN` ids one new one looks like a known one once in 10^16."""
+DIGEST_BYTES: Final = 6
+"""Of a segment id: among `MAX_SEEN` ids one new one looks like a known one once in 10^12."""
 _HEAD: Final = struct.Struct("<IIIqqdBB")
 """Lengths of id, text and language in bytes, start, end, confidence (NaN: none), speaker, flags."""
 _SPEAKERS: Final = tuple(Speaker)
