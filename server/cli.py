@@ -32,7 +32,7 @@ from server.cli_incident import feedback, incident
 from server.cli_pull import pull
 from server.cli_replay import replay, tune
 from server.cli_report import report
-from server.errors import SetupError
+from server.errors import SetupError, StorageError
 from server.handles import raise_file_limit
 from server.heap import Heap
 from server.installation import read_installation
@@ -63,7 +63,7 @@ class _Commands(Commands):
         """What is wrong with files, arguments or an address is told in a line, whichever command meets it."""
         try:
             return super().invoke(ctx)
-        except (SetupError, ModelFilesError, CorpusError, RefusedError, UnreachableError) as error:
+        except (SetupError, StorageError, ModelFilesError, CorpusError, RefusedError, UnreachableError) as error:
             raise click.ClickException(str(error)) from None
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -17,9 +17,26 @@ import click
 from server.cli_help import Commands
 from server.errors import SetupError
 
-DATA_DIR = click.option(
-    "--data-dir", type=click.Path(path_type=Path, file_okay=False), default=Path("data"), show_default=True
-)
+Place = Path | str
+"""Where the state of record is: a data directory, or the address of a cluster's PostgreSQL."""
+
+
+def state_place(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command the options that say where the state of record is, as `place`."""
+
+    @click.option(
+        "--data-dir", type=click.Path(path_type=Path, file_okay=False), default=Path("data"), show_default=True
+    )
+    @click.option(
+        "--database",
+        envvar="MAMORI_DATABASE",
+        help="Of a cluster: PostgreSQL in place of a data directory; rather as MAMORI_DATABASE, for a shell keeps its history.",
+    )
+    @functools.wraps(command)
+    def run(*args: Any, data_dir: Path, database: str | None, **options: Any) -> None:
+        command(*args, place=database or data_dir, **options)
+
+    return run
 
 
 def installed(command: Callable[..., None], *, share: bool = True) -> Callable[..., None]:
@@ -85,12 +102,30 @@ def record(engine: Any, *, tenant: str, action: str, target: str, detail: str = 
     StateDatabase(engine).write(Batch(audit=[entry]))
 
 
-def open_state(data_dir: Path) -> Any:
-    """The state database of a data directory, made when absent."""
-    from server.storage.statedb import open_engine
+def open_state(place: Place) -> Any:
+    """The state database of a data directory, made when absent, or of a cluster.
 
-    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return open_engine(data_dir / "state.sqlite")
+    Raises:
+        SetupError, StorageError: PostgreSQL cannot be reached.
+    """
+    from server.storage.statedb import open_engine, open_postgres
+
+    if isinstance(place, str):
+        engine = open_postgres(place)
+        click.get_current_context().call_on_close(engine.dispose)
+        return engine
+    place.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return open_engine(place / "state.sqlite")
+
+
+def check_exists(place: Place) -> None:
+    """Refuses a data directory without a state database, for commands that only read.
+
+    Raises:
+        SetupError: names the file.
+    """
+    if isinstance(place, Path) and not (place / "state.sqlite").exists():
+        raise SetupError(f"{place / 'state.sqlite'}: no such database")
 
 
 def _password(from_stdin: bool) -> str:
@@ -111,14 +146,14 @@ def token() -> None:
 @click.option("--queues", help="Only these queues, separated by commas.")
 @click.option("--days", type=click.IntRange(1, 3650), default=365, show_default=True, help="Days until it expires.")
 @click.option("--no-expiry", is_flag=True, help="It never expires.")
-@DATA_DIR
+@state_place
 def token_create(
-    name: str, role: str, tenant: str, queues: str | None, days: int, no_expiry: bool, data_dir: Path
+    name: str, role: str, tenant: str, queues: str | None, days: int, no_expiry: bool, place: Place
 ) -> None:
     """Makes a token; it is shown once."""
     from server.auth import Role, Tokens
 
-    engine = open_state(data_dir)
+    engine = open_state(place)
     made, secret = Tokens(engine).create(
         name=name,
         tenant=tenant,
@@ -133,13 +168,13 @@ def token_create(
 
 
 @token.command("list")
-@DATA_DIR
-def token_list(data_dir: Path) -> None:
+@state_place
+def token_list(place: Place) -> None:
     """Lists tokens without their secrets."""
     from server.auth import Tokens
 
     now_ms = time.time_ns() // 1_000_000
-    for item in Tokens(open_state(data_dir)).list():
+    for item in Tokens(open_state(place)).list():
         expired = item.expires_ms is not None and item.expires_ms <= now_ms
         state = "revoked" if item.revoked_ms else "expired" if expired else "valid"
         queues = ",".join(sorted(item.queues)) if item.queues else "*"
@@ -148,12 +183,12 @@ def token_list(data_dir: Path) -> None:
 
 @token.command("revoke")
 @click.argument("token_id")
-@DATA_DIR
-def token_revoke(token_id: str, data_dir: Path) -> None:
+@state_place
+def token_revoke(token_id: str, place: Place) -> None:
     """Makes a token worthless at once; streams that it opened end within seconds."""
     from server.auth import Tokens
 
-    engine = open_state(data_dir)
+    engine = open_state(place)
     tokens = Tokens(engine)
     found = next((item for item in tokens.list() if item.token_id == token_id), None)
     if found is None or not tokens.revoke(token_id):
@@ -172,13 +207,13 @@ def user() -> None:
 @click.option("--tenant", default="default", show_default=True)
 @click.option("--queues", help="Only these queues, separated by commas.")
 @_STDIN
-@DATA_DIR
-def user_add(name: str, role: str, tenant: str, queues: str | None, password_stdin: bool, data_dir: Path) -> None:
+@state_place
+def user_add(name: str, role: str, tenant: str, queues: str | None, password_stdin: bool, place: Place) -> None:
     """Makes an account; asks for its password."""
     from server.access.accounts import Accounts
     from server.auth import Role
 
-    engine = open_state(data_dir)
+    engine = open_state(place)
     scope = frozenset(queues.split(",")) if queues else None
     try:
         Accounts(engine).add(
@@ -190,12 +225,12 @@ def user_add(name: str, role: str, tenant: str, queues: str | None, password_std
 
 
 @user.command("list")
-@DATA_DIR
-def user_list(data_dir: Path) -> None:
+@state_place
+def user_list(place: Place) -> None:
     """Lists the accounts."""
     from server.access.accounts import Accounts
 
-    for account in Accounts(open_state(data_dir)).list():
+    for account in Accounts(open_state(place)).list():
         state = "disabled" if account.disabled_ms is not None else "open"
         queues = ",".join(sorted(account.queues)) if account.queues else "*"
         click.echo(f"{account.name}\t{account.role.value}\t{account.tenant}\t{queues}\t{state}")
@@ -203,29 +238,29 @@ def user_list(data_dir: Path) -> None:
 
 @user.command("disable")
 @click.argument("name")
-@DATA_DIR
-def user_disable(name: str, data_dir: Path) -> None:
+@state_place
+def user_disable(name: str, place: Place) -> None:
     """Shuts an account and ends its sessions."""
-    _switch(name, data_dir, disabled=True)
+    _switch(name, place, disabled=True)
 
 
 @user.command("enable")
 @click.argument("name")
-@DATA_DIR
-def user_enable(name: str, data_dir: Path) -> None:
+@state_place
+def user_enable(name: str, place: Place) -> None:
     """Opens a shut account again."""
-    _switch(name, data_dir, disabled=False)
+    _switch(name, place, disabled=False)
 
 
 @user.command("password")
 @click.argument("name")
 @_STDIN
-@DATA_DIR
-def user_password(name: str, password_stdin: bool, data_dir: Path) -> None:
+@state_place
+def user_password(name: str, password_stdin: bool, place: Place) -> None:
     """Sets a password and ends the person's sessions."""
     from server.access.accounts import Accounts
 
-    engine = open_state(data_dir)
+    engine = open_state(place)
     account = _account(engine, name)
     try:
         Accounts(engine).set_password(name, _password(password_stdin))
@@ -235,10 +270,10 @@ def user_password(name: str, password_stdin: bool, data_dir: Path) -> None:
     record(engine, tenant=account.tenant, action="user.password", target=name)
 
 
-def _switch(name: str, data_dir: Path, *, disabled: bool) -> None:
+def _switch(name: str, place: Place, *, disabled: bool) -> None:
     from server.access.accounts import Accounts
 
-    engine = open_state(data_dir)
+    engine = open_state(place)
     account = _account(engine, name)
     Accounts(engine).disable(name, disabled=disabled)
     if disabled:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from server.cli_access import DATA_DIR, installed, open_state, record
+from server.cli_access import Place, installed, open_state, record, state_place
 from server.cli_help import Commands
 from server.installation import Installation
 
@@ -26,10 +26,10 @@ def db() -> None:
 
 
 @db.command("migrate")
-@DATA_DIR
-def db_migrate(data_dir: Path) -> None:
+@state_place
+def db_migrate(place: Place) -> None:
     """Brings the schema up to date."""
-    open_state(data_dir)
+    open_state(place)
     click.echo("up to date")
 
 

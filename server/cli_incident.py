@@ -6,11 +6,19 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import click
 
-from server.cli_access import DATA_DIR, installed, open_state, record, shell_actor, write_private
+from server.cli_access import (
+    Place,
+    check_exists,
+    installed,
+    open_state,
+    record,
+    shell_actor,
+    state_place,
+    write_private,
+)
 from server.cli_help import Commands
 from server.errors import RequestError
 from server.installation import Installation
@@ -78,8 +86,8 @@ def write(
 @incident.command("verify")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
 @_TENANT
-@DATA_DIR
-def verify(file: Path, tenant: str, data_dir: Path) -> None:
+@state_place
+def verify(file: Path, tenant: str, place: Place) -> None:
     """Checks that a report (JSON or vCon) is what was issued: unchanged, and on the audit trail."""
     from server.http_incidents import unwrap, verdict
     from server.storage.casefile import issued
@@ -90,7 +98,8 @@ def verify(file: Path, tenant: str, data_dir: Path) -> None:
         raise click.ClickException(f"{file}: expected a report in its JSON form, or a vCon that holds one") from None
     call = issue["incident"].get("call")
     instance = str(call.get("instance")) if isinstance(call, dict) else ""
-    answer = verdict(issue["incident"], issue["sha256"], issued(_existing(data_dir), tenant, instance))
+    check_exists(place)
+    answer = verdict(issue["incident"], issue["sha256"], issued(open_state(place), tenant, instance))
     if not answer["intact"]:
         raise click.ClickException(f"{file}: {answer['reason']}")
     for entry in answer["issued"]:
@@ -120,9 +129,3 @@ def feedback(days: int, out: Path | None, tenant: str, where: Installation) -> N
         write_private(out, text)
     record(state.engine, tenant=tenant, action="feedback.export", target=f"days={days}", detail=f"rows={len(kept)}")
     click.echo(f"{len(kept)} rows, {len(rows) - len(kept)} left out (no text any more, or no label)", err=True)
-
-
-def _existing(data_dir: Path) -> Any:
-    if not (data_dir / "state.sqlite").exists():
-        raise click.ClickException(f"{data_dir / 'state.sqlite'}: no such database")
-    return open_state(data_dir)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from server.cli_access import DATA_DIR, open_state
+from server.cli_access import Place, check_exists, open_state, state_place
 from server.errors import RequestError
 
 
@@ -20,7 +20,7 @@ from server.errors import RequestError
 @click.option("--format", "form", type=click.Choice(["json", "csv", "html"]), default="json", show_default=True)
 @click.option("--language", type=click.Choice(["ja", "en"]), default="ja", show_default=True, help="Of the HTML page.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write here instead of printing.")
-@DATA_DIR
+@state_place
 def report(
     days: int,
     tenant: str,
@@ -29,15 +29,14 @@ def report(
     form: str,
     language: str,
     out: Path | None,
-    data_dir: Path,
+    place: Place,
 ) -> None:
     """Prevalence: how often it happened."""
     from server.http_reports import csv_text
     from server.pages import report_page
     from server.reports import DAY_MS, Window, prevalence, zone_of
 
-    if not (data_dir / "state.sqlite").exists():
-        raise click.ClickException(f"{data_dir / 'state.sqlite'}: no such database")
+    check_exists(place)
     until_ms = time.time_ns() // 1_000_000
     try:
         zone = zone_of(timezone)
@@ -49,7 +48,7 @@ def report(
         zone=zone,
         queues=frozenset(queues) or None,
     )
-    found = prevalence(open_state(data_dir), tenant, window)
+    found = prevalence(open_state(place), tenant, window)
     if form == "json":
         text = json.dumps(found, ensure_ascii=False, indent=2)
     else:

@@ -24,12 +24,14 @@ class Installation:
         keys: where the keys of its words come from.
         forgotten: the list of forgotten callers.
         patterns: the house's own personal data.
+        database: of a cluster, or None.
     """
 
     data_dir: Path
     keys: KeySource
     forgotten: Path
     patterns: HousePatterns = ()
+    database: str | None = None
 
     def vault(self) -> Vault:
         """The vault.
@@ -83,4 +85,5 @@ def read_installation(config: Path | None, data_dir: Path | None = None) -> Inst
         keys=settings.encryption.source,
         forgotten=settings.forgotten_list,
         patterns=compile_patterns(settings.redact),
+        database=settings.database,
     )

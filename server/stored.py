@@ -24,6 +24,7 @@ from server.storage.daylog import connect_to_read
 from server.storage.lock import alone
 from server.storage.port import CallRecord
 from server.storage.rekey import unopened
+from server.storage.statedb import StateDatabase, open_postgres
 from server.storage.tables import CALLS
 
 MAX_STORED: Final = 100_000
@@ -95,16 +96,20 @@ def replay_stored(
 
 
 def verify(where: Installation) -> list[str]:
-    """Checks the audit chain, that SQLite finds no damage in any file, and that every sealed value opens in its place.
+    """Checks the audit chain, that SQLite finds no damage in any file, and that every sealed value opens in its place; of a
+    cluster the chain alone.
 
     Returns:
         What is wrong, one line each.
     """
-    problems = []
-    state, data_dir = where.state(), where.data_dir
+    problems, data_dir = [], where.data_dir
+    state = where.state() if where.database is None else StateDatabase(open_postgres(where.database))
     broken = state.verify_audit()
     if broken is not None:
         problems.append(f"audit: entry {broken} does not follow from the one before it")
+    if where.database is not None:
+        state.engine.dispose()
+        return problems
     for path in (data_dir / "state.sqlite", *sorted((data_dir / "log").glob("*.sqlite"))):
         try:
             connection = connect_to_read(path)
