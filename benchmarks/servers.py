@@ -174,6 +174,13 @@ class Postgres(_Server):
         options = ["-D", str(files), "-p", str(port), "-k", "", "-h", "127.0.0.1", "-c", "max_connections=200"]
         super().__init__([str(programs / "postgres"), *options], folder.parent / f"{folder.name}.log", port, user=user)
         self.url = f"postgresql://mamori@127.0.0.1:{port}/postgres"
+        self._folder = folder
+
+    def start(self) -> None:
+        """See `_Server.start`."""
+        if self._user is not None:  # Whoever else made a temporary folder may have shut those above meanwhile.
+            _open_to_others(self._folder)
+        super().start()
 
     def _answers(self) -> bool:
         # Of the extra `cluster`: this module must say what is missing without it.
