@@ -30,7 +30,15 @@ from tests.exploring import EXPLORING, tries
 from tests.server.running import serving
 from tests.server.test_alerts import one_alert
 
-CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
+
+def no_server_error(context: Any, response: Any, case: Any) -> bool | None:
+    """503 is what `/readyz` is there to say, on a machine that is too busy for all these questions for example."""
+    if case.operation.path == "/readyz" and response.status_code == 503:
+        return None
+    return not_a_server_error(context, response, case)
+
+
+CHECKS = [no_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 ENDLESS = "/v1/alerts/stream"
 
 
