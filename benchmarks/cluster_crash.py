@@ -211,7 +211,15 @@ class _PatientLog(ClusterLog):
 
 
 def _open(running: Cluster, folder: Path) -> ClusterLog:
-    return _PatientLog(running.options[1], running.options[3], data_dir=folder / "checker", replicas=3)
+    """Opens the log, as patiently as a process that starts."""
+    deadline_s = time.monotonic() + SETTLE_S
+    while True:
+        try:
+            return _PatientLog(running.options[1], running.options[3], data_dir=folder / "checker", replicas=3)
+        except UnreachableNatsError:
+            if time.monotonic() > deadline_s:
+                raise
+            time.sleep(1)
 
 
 async def _disturb(
@@ -253,6 +261,8 @@ async def _disturb(
             outcome.recovery_s.setdefault(disturbance.name, []).append(took_s)
             await chance.choice(supervisors).change()
         await asyncio.gather(*(asyncio.to_thread(member.wait) for member in (*running.gateways, *running.workers)))
+        # What was acknowledged last may wait for its score still, and that for a stream's new leader.
+        await asyncio.gather(*(asyncio.to_thread(member.idle) for member in running.workers))
         await _compare(running, folder, supervisors, outcome)
 
 

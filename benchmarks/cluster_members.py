@@ -77,14 +77,25 @@ class Member:
         Raises:
             RuntimeError: it does not come to that in time.
         """
+        self._until("mamori_partitions", lambda found: found >= partitions)
+
+    def idle(self) -> None:
+        """Waits until it has no live call: each is scored to its end, and its end is durable.
+
+        Raises:
+            RuntimeError: it does not come to that in time.
+        """
+        self._until("mamori_live_calls", lambda found: found == 0)
+
+    def _until(self, metric: str, wanted: Callable[[float], bool]) -> None:
         deadline_s = time.monotonic() + READY_S
         while time.monotonic() < deadline_s:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=2) as answer:
-                found = re.search(r"^mamori_partitions (\d+)", answer.read().decode(), re.MULTILINE)
-            if found is not None and int(found[1]) >= partitions:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=5) as answer:
+                found = re.search(rf"^{metric} ([\d.e+]+)", answer.read().decode(), re.MULTILINE)
+            if found is not None and wanted(float(found[1])):
                 return
             time.sleep(0.1)
-        raise RuntimeError(f"the {self.role} does not follow {partitions} partitions")
+        raise RuntimeError(f"the {self.role} does not come to what is wanted of {metric}")
 
     def said(self) -> str:
         """The end of its log."""
