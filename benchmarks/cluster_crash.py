@@ -1,12 +1,12 @@
-"""Disturbs a real cluster again and again under traffic, and proves that nothing acknowledged was lost.
+"""Disturbs a real cluster again and again under traffic, and checks that nothing acknowledged was lost.
 
     python -m benchmarks.cluster_crash --cycles 20 --seed 1
 
 Three NATS servers with three copies of each stream, PostgreSQL, two gateways and three workers run on this machine. In each
-cycle calls begin
-at both gateways and, while they last, one process is killed (`kill -9`) and started again, or stopped (`SIGSTOP`) for longer
-than a worker may be silent and woken, or a NATS server is cut off from the other two until everything was acknowledged all the
-same. A client that loses its gateway goes on at the other one. Two supervisors follow the alerts and change gateways by their cursor.
+cycle calls begin at both gateways and, while they last, one process is killed (`kill -9`; PostgreSQL by its own quickest end,
+`SIGQUIT`) and started again, or stopped (`SIGSTOP`) for longer than a worker may be silent and woken, or a NATS server is cut
+off from the other two until everything was acknowledged all the same. A client that loses its gateway goes on at the other one.
+Two supervisors follow the alerts and change gateways by their cursor.
 
 The checker is that of `benchmarks.crash`; beyond it, each supervisor must have heard every alert event once, in order.
 `recovery_s` is the time from each disturbance until all that was sent before and meanwhile was acknowledged.
@@ -24,10 +24,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
@@ -39,6 +39,8 @@ from server.client import IngestClient
 from server.cluster.jetstream import UnreachableNatsError
 from server.cluster.log import ClusterLog
 from server.storage.port import Stored
+
+T = TypeVar("T")
 
 STOPPED_S: Final = 6.0
 """Twice as long as a worker may give no sign of life."""
@@ -67,37 +69,45 @@ class ClusterOutcome(Outcome):
 
 
 class Supervisor:
-    """Follows the alert stream, at another gateway whenever its connection is lost or it is told to change."""
+    """Follows the alert stream by its cursor, at another gateway whenever its connection is lost or it is told to change.
 
-    def __init__(self, ports: list[int]) -> None:
+    Args:
+        ports: of the gateways.
+        calls: whether it hears of calls too.
+    """
+
+    def __init__(self, ports: list[int], *, calls: bool = False) -> None:
         self._ports = ports
+        self._calls = int(calls)
         self._at = 0
-        self._socket: ClientConnection | None = None
         self._task = asyncio.create_task(self._follow())
+        self.socket: ClientConnection | None = None
         self.cursor: int | None = None
-        self.heard: list[int] = []
+        self.events: list[dict[str, Any]] = []
 
     async def _follow(self) -> None:
         while True:
-            after = f"?after={self.cursor}" if self.cursor is not None else ""
+            after = f"&after={self.cursor}" if self.cursor is not None else ""
             port = self._ports[self._at % len(self._ports)]
+            url = f"ws://127.0.0.1:{port}/v1/alerts?calls={self._calls}{after}"
             with contextlib.suppress(OSError, WebSocketException, TimeoutError):
-                async with connect(
-                    f"ws://127.0.0.1:{port}/v1/alerts{after}", ping_interval=2, ping_timeout=2
-                ) as socket:
-                    self._socket = socket
-                    async for text in socket:
+                async with connect(url, ping_interval=2, ping_timeout=2) as self.socket:
+                    async for text in self.socket:
                         message = json.loads(text)
                         self.cursor = message.get("cursor", self.cursor)
-                        if "alert" in message:
-                            self.heard.append(message["cursor"])
+                        self.events.append(message)
             self._at += 1
             await asyncio.sleep(0.1)
 
+    @property
+    def heard(self) -> list[int]:
+        """Cursors of the alert events, as they came."""
+        return [event["cursor"] for event in self.events if "alert" in event]
+
     async def change(self) -> None:
         """Goes to another gateway."""
-        if self._socket is not None:
-            await self._socket.close()
+        if self.socket is not None:
+            await self.socket.close()
 
     async def stop(self) -> None:
         """Hears no more."""
@@ -185,9 +195,7 @@ async def run(
         await _disturb(running, folder, kinds, chance, calls_per_cycle, sent, outcome)
         for member in (*running.gateways, *running.workers):
             await asyncio.to_thread(member.end)
-        outcome.calls = len(sent)
-        outcome.events = sum(map(len, sent.values()))
-        outcome.acknowledged = outcome.events - outcome.unacknowledged
+        outcome.count(sent)
         log = await asyncio.to_thread(_open, running, folder)
         try:
             await asyncio.to_thread(check, log, sent, outcome)
@@ -201,21 +209,21 @@ class _PatientLog(ClusterLog):
     """Waits for a stream that has no leader yet: one that nobody wrote to lately may be long about it."""
 
     def read_call(self, tenant: str, instance: str, *, after: int = -1) -> Iterator[Stored]:
-        deadline_s = time.monotonic() + SETTLE_S
-        while True:
-            try:
-                return iter(list(super().read_call(tenant, instance, after=after)))
-            except UnreachableNatsError:
-                if time.monotonic() > deadline_s:
-                    raise
+        read = super().read_call
+        return iter(_patiently(lambda: list(read(tenant, instance, after=after))))
 
 
 def _open(running: Cluster, folder: Path) -> ClusterLog:
     """Opens the log, as patiently as a process that starts."""
+    nats, database = running.options[1], running.options[3]
+    return _patiently(lambda: _PatientLog(nats, database, data_dir=folder / "checker", replicas=3))
+
+
+def _patiently(step: Callable[[], T]) -> T:
     deadline_s = time.monotonic() + SETTLE_S
     while True:
         try:
-            return _PatientLog(running.options[1], running.options[3], data_dir=folder / "checker", replicas=3)
+            return step()
         except UnreachableNatsError:
             if time.monotonic() > deadline_s:
                 raise
@@ -305,12 +313,7 @@ def main() -> None:
             outcome = asyncio.run(run(chosen.cycles, chosen.seed, Path(folder), calls_per_cycle=chosen.calls))
         except NoServerError as error:
             sys.exit(str(error))
-    for name, value in asdict(outcome).items():
-        print(f"{name:20} {value}")
-    print("whole" if outcome.whole else "NOT WHOLE")
-    if chosen.json:
-        chosen.json.write_text(json.dumps(asdict(outcome)), encoding="utf-8")
-    sys.exit(0 if outcome.whole else 1)
+    outcome.report(chosen.json)
 
 
 if __name__ == "__main__":

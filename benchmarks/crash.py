@@ -1,4 +1,4 @@
-"""Kills a real server again and again under traffic, and proves that nothing acknowledged was lost.
+"""Kills a real server again and again under traffic, and checks that nothing acknowledged was lost.
 
     python -m benchmarks.crash --cycles 100 --seed 1
 
@@ -38,7 +38,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from benchmarks.small_disk import small_disk
 from detector.alerts import AlertEvent
@@ -105,6 +105,21 @@ class Outcome:
     seconds: float = 0.0
     restart_s: list[float] = field(default_factory=list)
     examples: list[str] = field(default_factory=list)
+
+    def count(self, sent: Mapping[str, Sequence[dict[str, Any]]]) -> None:
+        """Notes what was sent, by call; what was not acknowledged is known by then."""
+        self.calls = len(sent)
+        self.events = sum(map(len, sent.values()))
+        self.acknowledged = self.events - self.unacknowledged
+
+    def report(self, json_file: Path | None) -> NoReturn:
+        """Prints it, writes it as JSON where wanted, and ends the process: with 0 only if it is whole."""
+        for name, value in asdict(self).items():
+            print(f"{name:20} {value}")
+        print("whole" if self.whole else "NOT WHOLE")
+        if json_file:
+            json_file.write_text(json.dumps(asdict(self)), encoding="utf-8")
+        sys.exit(0 if self.whole else 1)
 
     @property
     def whole(self) -> bool:
@@ -275,9 +290,7 @@ async def run(
         await settle(client, process, outcome)
     await asyncio.sleep(3)
     await process.kill(signal.SIGTERM)
-    outcome.calls = len(sent)
-    outcome.events = sum(map(len, sent.values()))
-    outcome.acknowledged = outcome.events - outcome.unacknowledged
+    outcome.count(sent)
     check_folder(folder, sent, outcome)
     outcome.seconds = round(time.monotonic() - began_s, 1)
     return outcome
@@ -330,9 +343,7 @@ async def run_full(cycles: int, seed: int, folder: Path, *, calls_per_cycle: int
         outcome.refused_calls = len(refused & {f"late{cycle}" for cycle in range(cycles)})
         await asyncio.sleep(3)
         await process.kill(signal.SIGTERM)
-        outcome.calls = len(sent)
-        outcome.events = sum(map(len, sent.values()))
-        outcome.acknowledged = outcome.events - outcome.unacknowledged
+        outcome.count(sent)
         check_folder(folder / "data", sent, outcome)
     outcome.seconds = round(time.monotonic() - began_s, 1)
     return outcome
@@ -488,12 +499,7 @@ def main() -> None:
             command = shlex.split(chosen.server)
             work = run(chosen.cycles, chosen.seed, folder, calls_per_cycle=chosen.calls or 12, command=command)
         outcome = asyncio.run(work)
-    for name, value in asdict(outcome).items():
-        print(f"{name:20} {value}")
-    print("whole" if outcome.whole else "NOT WHOLE")
-    if chosen.json:
-        chosen.json.write_text(json.dumps(asdict(outcome)), encoding="utf-8")
-    sys.exit(0 if outcome.whole else 1)
+    outcome.report(chosen.json)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
-from server.reports import DAY_MS, Window, prevalence
+from server.clock import DAY_MS
+from server.reports import Window, prevalence
 from server.storage.statedb import open_engine
 from server.storage.tables import ALERTS, CALLS
 

@@ -27,6 +27,7 @@ from benchmarks.crash import Process
 from benchmarks.mistakes import development_files
 from models.corpus.callscript import Script, events_of, parse_scripts
 from server.client import IngestClient
+from server.clock import DAY_MS
 from server.demo import demo_calls, with_partials
 from server.storage.statedb import open_engine
 from server.storage.tables import ALERTS, CALLS
@@ -44,7 +45,6 @@ WAIT_MS = 45_000
 SPEED = 1.5
 CALLS_AT_ONCE = 34
 QUEUES = ("請求", "通販", "予約", "技術サポート", "解約")
-DAY_MS = 86_400_000
 
 
 def month(data_dir: Path) -> None:

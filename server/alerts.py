@@ -34,7 +34,7 @@ from server.sockets import (
     shake_hands,
     until_revoked,
 )
-from server.storage.port import AuditEntry, Batch
+from server.storage.port import AuditEntry, Batch, CallRecord
 
 MAX_WATCHES: Final = 20
 """Calls that one connection may watch (design § 4)."""
@@ -361,6 +361,17 @@ class _Connection:
         return {"type": "ok", "ref": ref}
 
 
+async def in_scope(
+    runtime: Runtime, principal: Principal, call_id: str
+) -> tuple[CallRecord, dict[str, Any] | None] | None:
+    """A call and, while it lasts, its status; None when there is no such call in the listener's scope."""
+    record = await asyncio.to_thread(runtime.log.find_call, principal.tenant, call_id)
+    if record is None:
+        return None
+    status = await runtime.status_of(principal.tenant, call_id) if record.ended_ms is None else None
+    return (record, status) if principal.may_see(status["queue"] if status is not None else record.queue) else None
+
+
 async def transcript(runtime: Runtime, principal: Principal, call_id: str) -> list[dict[str, Any]] | None:
     """The last segments of a call, finals and open partials; the access is put on record.
 
@@ -368,13 +379,11 @@ async def transcript(runtime: Runtime, principal: Principal, call_id: str) -> li
         At most 200 segments, oldest first, each with who really said it (`said_by`), or None when there is no such call in
         the listener's scope.
     """
-    record = await asyncio.to_thread(runtime.log.find_call, principal.tenant, call_id)
-    if record is None:
+    found = await in_scope(runtime, principal, call_id)
+    if found is None:
         return None
+    record, _ = found
     live = runtime.calls.get((principal.tenant, call_id))
-    status = await runtime.status_of(principal.tenant, call_id) if record.ended_ms is None else None
-    if not principal.may_see(status["queue"] if status is not None else record.queue):
-        return None
 
     def read() -> list[dict[str, Any]]:
         rows = list(runtime.log.read_call(principal.tenant, record.instance))

@@ -32,9 +32,10 @@ def report(
     place: Place,
 ) -> None:
     """Prevalence: how often it happened."""
+    from server.clock import DAY_MS
     from server.http_reports import csv_text
     from server.pages import report_page
-    from server.reports import DAY_MS, Window, prevalence, zone_of
+    from server.reports import Window, prevalence, zone_of
 
     check_exists(place)
     until_ms = time.time_ns() // 1_000_000

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import Final, Protocol
 
+DAY_MS: Final = 86_400_000
+
 
 class Clock(Protocol):
     """Monotonic time schedules, UTC records; they are never mixed."""

@@ -17,7 +17,7 @@ from detector.events import Action, Segment
 from detector.labels import HARASSMENT_LABELS, OUTPUTS, UTTERANCE_LABELS, Speaker
 from detector.scoring import ScoreRequest, Turn, Unscored
 from server.access.signin import SignIn
-from server.alerts import AlertStream, answer_message, parse_action, transcript
+from server.alerts import AlertStream, answer_message, in_scope, parse_action, transcript
 from server.attention import Attentions
 from server.auth import FEEDERS, WATCHERS, Gate, Principal, Role
 from server.errors import MamoriError, RequestError
@@ -220,12 +220,10 @@ class Api:
 
     async def _scoped(self, who: Principal, call_id: str) -> tuple[CallRecord, dict[str, Any] | None]:
         """A call within the scope, and its status while it lasts."""
-        record = await asyncio.to_thread(self._log.find_call, who.tenant, call_id)
-        if record is not None:
-            status = await self._runtime.status_of(who.tenant, call_id) if record.ended_ms is None else None
-            if who.may_see(status["queue"] if status is not None else record.queue):
-                return record, status
-        raise RequestError("not_found", "no such call", status=404)
+        found = await in_scope(self._runtime, who, call_id)
+        if found is None:
+            raise RequestError("not_found", "no such call", status=404)
+        return found
 
     def _call(self) -> Any:
         async def call(

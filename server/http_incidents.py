@@ -13,12 +13,13 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 
 from detector.desk import utc_text
 from server.auth import WATCHERS, Gate, Principal, Role
+from server.clock import DAY_MS
 from server.errors import RequestError
 from server.feedback import judgements, training_rows
 from server.http_access import needs
 from server.incident import FORMAT, assemble, digest
 from server.incident_forms import incident_page, vcon
-from server.reports import DAY_MS, zone_of
+from server.reports import zone_of
 from server.storage.casefile import find_instance, issued, read_sources
 from server.storage.port import AuditEntry, Batch
 from server.storage.queued import QueuedLog

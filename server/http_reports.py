@@ -14,10 +14,11 @@ from fastapi.responses import JSONResponse, Response
 
 from detector.replaying import parse_utc_ms
 from server.auth import WATCHERS, Gate, Principal, Role
+from server.clock import DAY_MS
 from server.errors import RequestError
 from server.exposure import BreakRule, exposure, loads
 from server.http_access import needs
-from server.reports import DAY_MS, Window, prevalence, table_rows, zone_of
+from server.reports import Window, prevalence, table_rows, zone_of
 from server.storage.port import AuditEntry, Batch
 from server.storage.queued import QueuedLog
 

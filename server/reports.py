@@ -18,7 +18,6 @@ import sqlalchemy as sa
 from server.errors import RequestError
 from server.storage.tables import ALERTS, CALLS
 
-DAY_MS: Final = 86_400_000
 _QUARTER_MS: Final = 900_000
 """Every offset from UTC in use is a multiple of a quarter of an hour."""
 _SECOND_MS: Final = 1_000

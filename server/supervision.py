@@ -108,7 +108,7 @@ class Supervision:
         else:
             answer = await self._act_on_live(call, action)
         if answer.refusal is not None:
-            await self._write(Entry(audit=[action_entry(tenant, action, self._host.utc_ms(), refusal=answer.refusal)]))
+            await self._write(Entry(audit=[self._entry(tenant, action, refusal=answer.refusal)]))
         return answer
 
     async def _act_on_live(self, call: LiveCall, action: SupervisorAction) -> ActionAnswer:
@@ -123,9 +123,7 @@ class Supervision:
             elif not answer.done():  # Whoever asked may be gone.
                 answer.set_exception(result)
 
-        self._host.add_input(
-            call, action, follow=follow, audit=[action_entry(call.record.tenant, action, self._host.utc_ms())]
-        )
+        self._host.add_input(call, action, follow=follow, audit=[self._entry(call.record.tenant, action)])
         try:
             async with asyncio.timeout(ANSWER_S):
                 return await answer
@@ -155,10 +153,11 @@ class Supervision:
             now_ms = self._host.utc_ms()
             event, answer = life.act(found[1], action, now_utc=utc_text(now_ms), now_ms=now_ms)
             if event is not None:
-                await self._store(
-                    tenant, instance, event, action, audit=[action_entry(tenant, action, self._host.utc_ms())]
-                )
+                await self._store(tenant, instance, event, action, audit=[self._entry(tenant, action)])
             return answer
+
+    def _entry(self, tenant: str, action: SupervisorAction, *, refusal: Refusal | None = None) -> AuditEntry:
+        return action_entry(tenant, action, self._host.utc_ms(), refusal=refusal)
 
     # Reminders.
 

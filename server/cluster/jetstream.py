@@ -173,9 +173,7 @@ class JetStream:
             await self.close()
             raise
         if len(self._servers) > 1:
-            watching = asyncio.get_running_loop().create_task(self._watch())
-            self._tasks.add(watching)
-            watching.add_done_callback(self._tasks.discard)
+            self._begin(self._watch())
 
     async def _watch(self) -> None:
         """Goes to another server where this one is there but of no use: cut off from the others, it keeps its clients."""
@@ -245,6 +243,13 @@ class JetStream:
             return bool(json.loads(answer.data)["data"]["config"].get("sync_always", False))
         except (NatsError, KeyError, ValueError, TypeError):
             return None
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Runs a task that ends with the connection."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     async def close(self) -> None:
         """Ends all reading and the connection."""
@@ -417,10 +422,7 @@ class JetStream:
                 finally:
                     await reading.aclose()
 
-        task = asyncio.get_running_loop().create_task(forever())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+        return self._begin(forever())
 
     async def _consume(self, stream: str, pattern: str, after: int) -> AsyncGenerator[Message, None]:
         """A consumer of one's own: yields messages as they come; ends when order is lost."""
@@ -567,9 +569,7 @@ class JetStream:
             await message.respond(await reply(message.data))
 
         async def asked(message: Any) -> None:
-            task = asyncio.get_running_loop().create_task(one(message))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._begin(one(message))
 
         subscription = await self._client.subscribe(subject, cb=asked)
         await self._registered()

@@ -22,6 +22,7 @@ import msgspec
 from detector.alerts import AlertChange, AlertEvent
 from detector.desk import utc_text
 from detector.labels import Level
+from server.clock import DAY_MS
 from server.delivery import people
 from server.delivery.config import SenderConfig
 from server.delivery.outbox import KEEP_SENT_MS, Message, MessageState, Outbox
@@ -41,7 +42,6 @@ AT_ONCE: Final = 4
 """Messages of one sender that are on their way at once, each of another alert."""
 PAGE: Final = 500
 PURGE_EVERY_S: Final = 3_600.0
-DAY_MS: Final = 86_400_000
 
 T = TypeVar("T")
 
@@ -120,16 +120,17 @@ class Delivery:
 
     async def start(self) -> None:
         """Takes the senders up and begins to work; does nothing without senders."""
+        if not self.senders:
+            return
+        last = await self._do(self._log.cursor)
         for name, sender in self.senders.items():
-            await self._register(name, sender.config)
+            await self._register(name, sender.config, last)
             self._woken[name] = asyncio.Event()
-        if self.senders:
-            self._keeper.keep("delivery", self._plan_all)
+        self._keeper.keep("delivery", self._plan_all)
         for name, sender in self.senders.items():
             self._keeper.keep(f"delivery_{name}", partial(self._work, name, sender))
 
-    async def _register(self, name: str, config: SenderConfig) -> None:
-        last = await self._do(self._log.cursor)
+    async def _register(self, name: str, config: SenderConfig, last: int) -> None:
         state = await self._do(partial(self.outbox.register, name, config.tenant, cursor=last))
         self._cursors[name] = state.cursor
 
@@ -208,10 +209,10 @@ class Delivery:
             self.unreached = await self._do(self.outbox.unreached)
 
     async def _plan(self, name: str, config: SenderConfig) -> None:
-        if name not in self._cursors:
-            await self._register(name, config)
         while True:
             last = await self._do(self._log.cursor)
+            if name not in self._cursors:
+                await self._register(name, config, last)
             after = self._cursors[name]
             if last <= after:
                 return

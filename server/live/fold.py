@@ -13,6 +13,7 @@ from detector.events import CallStarted, ContextSet, EarlierComplaint, Segment, 
 from detector.ledger import MAX_EARLIER
 from detector.replaying import media_time_ms
 from detector.scoring import ScoreRequest
+from server.clock import DAY_MS
 from server.errors import MamoriError
 from server.groupwriter import Entry
 from server.live.call import SNAPSHOT_EVERY, LiveCall
@@ -25,7 +26,6 @@ from server.supervision import Supervision
 
 DRIFT_MS: Final = 50
 """Media time that runs ahead of the clock by more than this brings the call's timers forward."""
-DAY_MS: Final = 86_400_000
 
 _log = logging.getLogger("mamori.runtime")
 

@@ -84,7 +84,7 @@ class EmbeddedLog(QueuedLog):
         now_ms = self._now_ms()
         first = day_of(now_ms) - timedelta(days=keep_days)
         with self._days.deciding():
-            held = self._days.holds.instances()
+            held = self._days.held()
             gone = len(self._days.purge(first))
             forget_old(
                 self._state.engine,

@@ -9,12 +9,12 @@ import sqlalchemy as sa
 from detector.events import EarlierComplaint
 from detector.ledger import is_shared
 from detector.rules import RepetitionRules
+from server.clock import DAY_MS
 from server.storage.bodies import Bodies
 from server.storage.dialect import insert
 from server.storage.port import LedgerEntry
 from server.storage.tables import LEDGER, LEDGER_SHARED
 
-DAY_MS: Final = 86_400_000
 MAX_A_DAY: Final = 64
 """Entries of one number within a day that are looked at: far more than one caller makes."""
 _SAME: Final = RepetitionRules().ledger_similarity

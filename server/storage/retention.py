@@ -16,6 +16,7 @@ from typing import Final
 import sqlalchemy as sa
 
 from detector.alerts import Alert
+from server.clock import DAY_MS
 from server.storage import codec, dialect
 from server.storage.bodies import Bodies
 from server.storage.port import Instances, Stored
@@ -24,7 +25,6 @@ from server.storage.vault import PLAIN, SealError, Vault
 
 SCOPE: Final = "held"
 """The vault's scope of calls under hold."""
-DAY_MS: Final = 86_400_000
 CHUNK: Final = 200
 """Rows in one transaction, so that the log never waits long for the database."""
 _SCHEMA: Final = """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import secrets
@@ -18,9 +17,8 @@ from typing import Any
 
 import httpx
 import pytest
-from websockets.asyncio.client import connect
 
-from benchmarks import cluster_members
+from benchmarks import cluster_crash, cluster_members
 from benchmarks.servers import Nats, Postgres, running
 from server.client import IngestClient
 from server.cluster.log import ClusterLog
@@ -56,26 +54,11 @@ class Member(cluster_members.Member):
         assert self.process.wait(12) in (0, -signal.SIGTERM), self.said()
 
 
-class Supervisor:
-    """Follows the alert stream, over reconnections."""
+class Supervisor(cluster_crash.Supervisor):
+    """Hears of calls too, and acts on alerts."""
 
     def __init__(self, port: int) -> None:
-        self.port = port
-        self.events: list[dict[str, Any]] = []
-        self._cursor: int | None = None
-        self._socket: Any = None
-        self._task = asyncio.create_task(self._listen())
-
-    async def _listen(self) -> None:
-        while True:
-            with contextlib.suppress(OSError, Exception):
-                after = f"&after={self._cursor}" if self._cursor is not None else ""
-                async with connect(f"ws://127.0.0.1:{self.port}/v1/alerts?calls=1{after}") as self._socket:
-                    async for text in self._socket:
-                        message = json.loads(text)
-                        self._cursor = message.get("cursor", self._cursor)
-                        self.events.append(message)
-            await asyncio.sleep(0.1)
+        super().__init__([port], calls=True)
 
     def raised(self) -> list[tuple[str, str]]:
         """Calls and ids of the abuse alerts that were raised, as often as they were."""
@@ -87,12 +70,8 @@ class Supervisor:
 
     async def ask(self, **command: Any) -> dict[str, Any]:
         ref = secrets.token_hex(4)
-        await self._socket.send(json.dumps({**command, "ref": ref}))
+        await self.socket.send(json.dumps({**command, "ref": ref}))
         return await eventually(lambda: next((item for item in self.events if item.get("ref") == ref), None))
-
-    async def stop(self) -> None:
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
 
 
 def alerts_again(posts: list[Got]) -> set[str]:

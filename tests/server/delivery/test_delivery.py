@@ -124,11 +124,11 @@ async def test_a_hanging_receiver_delays_neither_another_nor_the_detector(tmp_pa
 
 async def test_a_receiver_that_drips_is_cut_off(tmp_path, receiver):
     receiver.answer = lambda got: None
-    async with serving(tmp_path / "data", senders={"hook": webhook(tmp_path, receiver, timeout_s=0.1)}) as running:
+    async with serving(tmp_path / "data", senders={"hook": webhook(tmp_path, receiver, timeout_s=0.5)}) as running:
         await one_alert(running)
         await settled(running, "dead")
         assert rows(running, "reason", "attempts") == [("timeout", 10)]
-    assert 0 < len(receiver.got) <= 10  # On a busy machine the time may be over before the message was written.
+    assert len(receiver.got) == 10
 
 
 async def test_gone_disables_the_sender_until_it_is_enabled_and_replayed(tmp_path, receiver):
