@@ -254,6 +254,8 @@ class SupervisorAction:
         for_s: seconds, 1 to 600 (`snooze`).
         outcome: what it was (`resolve`).
         note: free text (`resolve`), or empty.
+        action_id: tells this action from an equal one, for the audit trail; the fold does not look at it. Empty in logs
+            that were written before it was there.
     """
 
     action: Action
@@ -264,6 +266,7 @@ class SupervisorAction:
     for_s: int = 0
     outcome: Outcome | None = None
     note: str = ""
+    action_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+import secrets
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -101,6 +102,7 @@ class Supervision:
         found = await asyncio.to_thread(self._host.log.alert, tenant, action.alert_id)
         if found is None:
             return ActionAnswer(alert_id=action.alert_id, refusal=Refusal.NOT_FOUND, message="no such alert")
+        action = replace(action, action_id=secrets.token_hex(8))
         instance, alert = found
         call = self._live(tenant, alert.call_id, instance)
         if call is None:

@@ -11,7 +11,7 @@ from server.storage.port import AuditEntry
 
 
 def action_entry(tenant: str, action: SupervisorAction, utc_ms: int, *, refusal: Refusal | None = None) -> AuditEntry:
-    """The entry of an action, which names the version of the alert that it was meant for.
+    """The entry of an action, which names the version of the alert that it was meant for, and its own id.
 
     Args:
         utc_ms: when, milliseconds since 1970.
@@ -23,6 +23,7 @@ def action_entry(tenant: str, action: SupervisorAction, utc_ms: int, *, refusal:
         "for_s": action.for_s or None,
         "outcome": action.outcome.value if action.outcome is not None else None,
         "refused": refusal.value if refusal is not None else None,
+        "id": action.action_id,
     }
     return AuditEntry(
         tenant=tenant,

@@ -112,10 +112,6 @@ def migrate(engine: sa.Engine) -> None:
         command.upgrade(config, "head")
 
 
-LOOKED_THROUGH: Final = 10_000
-"""Entries of the audit trail that are looked through after a crash: what is missing would be among the newest."""
-
-
 class StateDatabase:
     """Reads from any thread, writes from one.
 
@@ -296,17 +292,17 @@ class StateDatabase:
         return _call(row) if row is not None else None
 
     def unaudited(self, entries: Sequence[AuditEntry]) -> list[AuditEntry]:
-        """Those of the entries that are not among the newest of the trail, whatever their time."""
+        """Those of the entries that are not on the trail, whatever their time: their details hold the id of each action."""
 
         def what(item: Any) -> tuple[str, ...]:
             return (item.tenant, item.actor, item.action, item.target, item.detail)
 
-        newest = sa.select(sa.func.coalesce(sa.func.max(AUDIT.c.id), 0)).scalar_subquery()
-        query = sa.select(AUDIT).where(
-            AUDIT.c.id > newest - LOOKED_THROUGH, AUDIT.c.action.in_({entry.action for entry in entries})
-        )
+        targets = sorted({entry.target for entry in entries})
+        known: set[tuple[str, ...]] = set()
         with self.engine.connect() as connection:
-            known = {what(row) for row in connection.execute(query)}
+            for at in range(0, len(targets), CHUNK):
+                query = sa.select(AUDIT).where(AUDIT.c.target.in_(targets[at : at + CHUNK]))
+                known |= {what(row) for row in connection.execute(query)}
         return [entry for entry in entries if what(entry) not in known]
 
     def find_calls(self, tenant: str, call_ids: Sequence[str]) -> dict[str, CallRecord]:

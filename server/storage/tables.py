@@ -98,6 +98,7 @@ AUDIT: Final = sa.Table(
     sa.Column("target", sa.String(512), nullable=False),
     sa.Column("detail", sa.String(1024), nullable=False),
     sa.Column("digest", sa.String(64), nullable=False),
+    sa.Index("audit_by_target", "target"),
     sqlite_autoincrement=True,
 )
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 
 import httpx
 import pytest
@@ -9,7 +10,7 @@ import sqlalchemy as sa
 
 from detector.events import Action, SupervisorAction
 from server.storage.embedded import EmbeddedLog
-from server.storage.port import Batch, Row
+from server.storage.port import AuditEntry, Batch, Row
 from server.storage.tables import AUDIT
 from tests.server.running import ended, over, platform, said, serving, start, started, supervisor
 from tests.server.test_alerts import one_alert
@@ -29,6 +30,10 @@ def audit(running) -> list[tuple[str, str, str]]:
     with running.app.runtime.log.state.engine.connect() as connection:
         rows = connection.execute(sa.select(AUDIT.c.actor, AUDIT.c.action, AUDIT.c.detail).order_by(AUDIT.c.id))
         return [tuple(row) for row in rows if row.action.startswith("alert.")]
+
+
+def without_id(entry: tuple[str, str, str]) -> tuple[str, str, str]:
+    return (*entry[:2], re.sub(r" id=[0-9a-f]{16}$", "", entry[2]))
 
 
 async def test_what_nobody_takes_goes_from_tier_to_tier_and_says_so(tmp_path):
@@ -97,13 +102,16 @@ async def test_every_action_is_on_the_audit_trail_and_a_refusal_says_so(tmp_path
         await watcher.command(type="assign", alert_id=alert_id, to="jiro")
         async with httpx.AsyncClient(base_url=running.http) as client:
             await client.post(f"/v1/alerts/{alert_id}/resolve", json={"outcome": "complaint", "note": "secret words"})
-        assert audit(running) == [
+        done = audit(running)
+        assert [without_id(entry) for entry in done] == [
             ("local", "alert.acknowledge", "version=1"),
             ("local", "alert.acknowledge", "version=1"),
             ("local", "alert.acknowledge.refused", "version=1 refused=conflict"),
             ("local", "alert.assign", "to=jiro"),
             ("local", "alert.resolve", "outcome=complaint"),
         ]
+        ids = [detail.rpartition("id=")[2] for _, _, detail in done]
+        assert (len(set(ids)), ids[1]) == (4, ids[2]), "a refusal is of the action before it; equal actions stay apart"
 
 
 async def test_unrouted_queues_are_a_warning_at_start_and_shown(tmp_path, caplog):
@@ -210,21 +218,36 @@ async def test_a_call_goes_on_while_its_alert_is_passed_on(tmp_path):
 
 
 async def test_an_action_whose_entry_a_crash_swallowed_is_on_the_trail_after_the_restart_once(tmp_path):
-    """The log takes the row first; the process dies before the records that follow from it are written."""
+    """The log takes the row first; the process dies before the records that follow from it are written.
+
+    That somebody has done the same before, and that much stands on the trail since, does not hide that it is missing.
+    """
     running = await start(tmp_path / "data")
     alert = await one_alert(running)
+    async with supervisor(running) as watcher:
+        await watcher.command(type="snooze", alert_id=alert["alert_id"], for_s=300)
+    (before,) = audit(running)
     record = running.app.runtime.log.find_call("default", "c-1")
     await running.stop()
     log = EmbeddedLog(tmp_path / "data")
-    action = SupervisorAction(action=Action.ACKNOWLEDGE, alert_id=alert["alert_id"], by="hanako", version=1)
-    row = Row(tenant="default", instance=record.instance, kind="action", utc_ms=record.started_ms + 9, value=action)
-    log.append(Batch(rows=[row])).result()
+    repeated = SupervisorAction(
+        action=Action.SNOOZE, alert_id=alert["alert_id"], by="local", for_s=300, action_id="00000000000000aa"
+    )
+    old = SupervisorAction(action=Action.ACKNOWLEDGE, alert_id=alert["alert_id"], by="hanako", version=1)
+    names = {"tenant": "default", "instance": record.instance, "kind": "action", "utc_ms": record.started_ms + 9}
+    log.append(Batch(rows=[Row(**names, value=repeated), Row(**names, value=old)])).result()
+    other = AuditEntry(tenant="default", utc_ms=record.started_ms, actor="a", action="transcript.read", target="c")
+    log.append(Batch(audit=[other] * 20_000)).result()
     log.close()
     for _ in range(2):
         async with serving(tmp_path / "data") as again:
             async with asyncio.timeout(10):
-                while not audit(again):
+                while len(audit(again)) < 3:
                     await asyncio.sleep(0.01)
-            assert audit(again) == [("hanako", "alert.acknowledge", "version=1")]
+            assert audit(again) == [
+                before,
+                ("local", "alert.snooze", "for_s=300 id=00000000000000aa"),
+                ("hanako", "alert.acknowledge", "version=1"),
+            ]
             stored = again.app.runtime.log.alert("default", alert["alert_id"])
             assert (stored[1].state.value, stored[1].acknowledged_by) == ("acknowledged", "hanako")
