@@ -165,8 +165,11 @@ class AlertStream:
         """Yields what there is at a time until the listener is too slow; then it ends."""
         self._hub.subscribe(self.subscription)
         try:
-            sent = 0
+            # The bus may bring what this listener has heard elsewhere: another process of a cluster can be ahead of it.
+            sent = after or 0
             async for batch in self._begin(after):
+                if batch[0].kind == "reset":
+                    sent = 0
                 sent = max(sent, *(told.cursor or 0 for told in batch))
                 yield batch
             while True:
