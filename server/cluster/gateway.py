@@ -20,6 +20,7 @@ import msgspec
 
 from detector.alerts import ActionAnswer
 from detector.events import CallEvent, CallStarted, Gap, SupervisorAction
+from server.clock import SYSTEM
 from server.cluster import subjects
 from server.cluster.jetstream import JetStream, UnreachableNatsError
 from server.cluster.log import ClusterLog
@@ -145,6 +146,7 @@ class Gateway:
             body=codec.encode(event.body),
             seq=event.seq,
             at=event.at,
+            heard_ms=SYSTEM.utc_ms(),
         )
         self._take(route, feed, up)
         return True
@@ -161,6 +163,7 @@ class Gateway:
             kind="bury",
             seq=error.seq,
             code=error.code,
+            heard_ms=SYSTEM.utc_ms(),
         )
         self._take(self._route(feed, error.call_id), feed, up)
         return True

@@ -14,6 +14,7 @@ from typing import Any
 from server.cluster.bus import ClusterHub
 from server.cluster.jetstream import JetStream
 from server.cluster.log import ClusterLog
+from server.cluster.subjects import PARTITIONS
 from server.errors import SetupError, StorageError
 from server.keeper import START_PAUSES_S
 from server.keys import house_key
@@ -54,6 +55,10 @@ def _join(settings: Settings) -> ClusterLog:
     try:
         if not log.agree("caller_key_file", hashlib.sha256(b"mamori caller key" + key).hexdigest()):
             raise SetupError("caller_key_file: not the one of the other machines of this cluster")
+        if not log.agree("partitions", str(PARTITIONS)):
+            raise SetupError(
+                f"partitions: this program has {PARTITIONS}, the other machines of this cluster have another number"
+            )
         if log.syncs_always() is False:
             _log.warning(
                 "NATS does not sync each write: a power failure loses acknowledged events; set sync_interval: always"

@@ -41,6 +41,7 @@ class Up(msgspec.Struct, frozen=True, omit_defaults=True):
     Args:
         number: of the event within its gateway, rising; a repetition has the same.
         feed: of the connection within its gateway, 0 for none.
+        heard_ms: UTC at which the gateway took it, milliseconds since 1970; a repetition has the same.
     """
 
     number: int
@@ -52,6 +53,7 @@ class Up(msgspec.Struct, frozen=True, omit_defaults=True):
     seq: int | None = None
     at: str | None = None
     code: str = ""
+    heard_ms: int | None = None
 
     def event(self) -> CallEvent:
         """The event that this carries."""

@@ -218,11 +218,12 @@ class Worker:
         try:
             if up.kind == "bury":
                 error = EventError(up.code, "refused by the gateway", call_id=up.call_id, seq=up.seq)
-                if not reception.bury(feed, error):
+                if not reception.bury(feed, error, heard_ms=up.heard_ms):
                     self.say(feed.gateway, _about(up, "waits"))
                 return
             language = reception.language_of(up.tenant, up.call_id)
-            if reception.accept(feed, redact_event(up.event(), language, self._runtime.patterns)):
+            event = redact_event(up.event(), language, self._runtime.patterns)
+            if reception.accept(feed, event, heard_ms=up.heard_ms):
                 call = self._runtime.calls.get((up.tenant, up.call_id))
                 if up.seq is None and call is not None:
                     self.say(feed.gateway, _about(up, "taken", seq=call.next_seq - 1))

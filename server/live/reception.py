@@ -106,8 +106,12 @@ class Reception:
         for key in list(self._gapped):
             self._check_gap(self._shared.calls.get(key), key, now_s)
 
-    def accept(self, feed: Feed, event: CallEvent) -> bool:
+    def accept(self, feed: Feed, event: CallEvent, *, heard_ms: int | None = None) -> bool:
         """Takes an event.
+
+        Args:
+            heard_ms: UTC, milliseconds since 1970, at which another process heard it first and may have sent it more than
+                once since; None where it comes from the platform itself.
 
         Returns:
             Whether it counts against the connection's window until `feed.settled()`.
@@ -115,7 +119,7 @@ class Reception:
         Raises:
             EventError: `overloaded`, `call_ended`, or `gap` with the expected number in its message.
         """
-        call = self._call_for(feed, event)
+        call = self._call_for(feed, event, heard_ms)
         if call is None:
             return False
         call.owner = feed
@@ -123,14 +127,15 @@ class Reception:
             call.said_language = event.body.language
         return self._place(call, event.seq, _Early(event, None, feed, self._shared.clock.monotonic()))
 
-    def bury(self, feed: Feed, error: EventError) -> bool:
+    def bury(self, feed: Feed, error: EventError, *, heard_ms: int | None = None) -> bool:
         """Logs a tombstone for an event that was refused for good; returns as `accept` does."""
         if error.call_id is None or error.seq is None:
             return False
         call = self._shared.calls.get((feed.tenant, error.call_id))
         if call is None:
             try:
-                call = self._call_for(feed, CallEvent(call_id=error.call_id, body=CallStarted(), seq=error.seq))
+                event = CallEvent(call_id=error.call_id, body=CallStarted(), seq=error.seq)
+                call = self._call_for(feed, event, heard_ms)
             except EventError:
                 return False
         if call is None:
@@ -176,12 +181,18 @@ class Reception:
                 # Who comes back has the whole time again to fill the gap.
                 call.gap_since = None
 
-    def _call_for(self, feed: Feed, event: CallEvent) -> LiveCall | None:
+    def _call_for(self, feed: Feed, event: CallEvent, heard_ms: int | None) -> LiveCall | None:
         """The call of an event; None when it has ended and the event was acknowledged again."""
         key = (feed.tenant, event.call_id)
         call = self._shared.calls.get(key)
-        fresh = isinstance(event.body, CallStarted) and event.seq in (0, None)
+        start = isinstance(event.body, CallStarted) and event.seq in (0, None)
+
+        def begins_after(record: CallRecord) -> bool:
+            # What was heard before that call was opened, or opened it, is no new call under its id: its sender stood still.
+            return start and (heard_ms is None or heard_ms > record.opened_ms)
+
         if call is not None:
+            fresh = begins_after(call.record)
             if not (call.ending or call.session.state.ended):
                 return call
             if call.idling and not call.session.state.ended:
@@ -200,20 +211,21 @@ class Reception:
             if not fresh or not call.session.state.ended:
                 raise self._ended(event)
             self._saving.forget(call)
-            return self._open(key, event)
+            return self._open(key, event, heard_ms)
         record = None if key in self._refused else self._shared.log.find_call(*key)
         if record is None:
             self._refused[key] = None  # until it is opened
             if len(self._refused) > MAX_REFUSED:
                 del self._refused[next(iter(self._refused))]
-            return self._open(key, event)
+            return self._open(key, event, heard_ms)
         if record.ended_ms is not None and record.end_reason != IDLE:
+            fresh = begins_after(record)
             if event.seq is not None and event.seq < record.next_seq and not fresh:
                 feed.acked(event.call_id, record.next_seq - 1)
                 return None
             if not fresh:
                 raise self._ended(event)
-            return self._open(key, event)
+            return self._open(key, event, heard_ms)
         call = self._recovery.restore([(record, None)])[0]
         if record.ended_ms is not None:
             self._reopen(call)
@@ -228,7 +240,7 @@ class Reception:
     def _ended(self, event: CallEvent) -> EventError:
         return EventError("call_ended", "the call has ended", call_id=event.call_id, seq=event.seq)
 
-    def _open(self, key: tuple[str, str], event: CallEvent) -> LiveCall:
+    def _open(self, key: tuple[str, str], event: CallEvent, heard_ms: int | None) -> LiveCall:
         if (
             len(self._shared.calls) >= self._shared.limits.max_calls
             or self._shared.draining
@@ -242,7 +254,7 @@ class Reception:
         started_ms = parse_utc_ms(event.at) if event.at else now_ms
         record = CallRecord(
             tenant=key[0],
-            instance=f"{key[1]}@{now_ms}",
+            instance=f"{key[1]}@{now_ms if heard_ms is None else heard_ms}",
             call_id=key[1],
             queue="",
             agent_id="",

@@ -7,7 +7,6 @@ what was acknowledged stays so. A call under legal hold is never touched.
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -105,7 +104,7 @@ def forget_caller(
     """
     held, done, kept = words.held(), 0, 0
     for record in calls_of(state, words, tenant, caller_key):
-        if _began_ms(record) > began_by_ms:
+        if record.opened_ms > began_by_ms:
             continue
         if (tenant, record.instance) in held:
             kept += 1
@@ -122,13 +121,6 @@ def forget_caller(
     if changed:
         state.scrub()
     return Gone(calls=done, kept=kept)
-
-
-def _began_ms(record: CallRecord) -> int:
-    """When the call's first event came, by our own clock: it is part of the instance's name."""
-    with suppress(ValueError):
-        return int(record.instance.rpartition("@")[2])
-    return record.started_ms
 
 
 def _forget_call(connection: sa.Connection, state: StateDatabase, record: CallRecord, now_ms: int) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -66,6 +66,13 @@ class CallRecord:
     hold_ms: int = 0
     monitoring: str = "ok"
     caller_key: str | None = ""
+
+    @property
+    def opened_ms(self) -> int:
+        """When the call's first event came, by our own clock: it is part of the instance's name."""
+        with suppress(ValueError):
+            return int(self.instance.rpartition("@")[2])
+        return self.started_ms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,13 +16,18 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from benchmarks import cluster_crash, cluster_members
 from benchmarks.servers import Nats, Postgres, running
 from server.client import IngestClient
 from server.cluster.log import ClusterLog
-from server.cluster.subjects import PARTITIONS
+from server.cluster.subjects import PARTITIONS, partition_of
+from server.cluster.words import Up, Ups, feed_subject
+from server.storage import codec
+from server.wire import decode_event
+from tests.server.cluster.connecting import opened
 from tests.server.delivery.receiver import Got, Receiver, receiving, webhook
 from tests.servers import database, fresh_nats, nats, postgres  # noqa: F401 - fixtures
 
@@ -133,6 +138,14 @@ def said(call_id: str, number: int, text: str, speaker: str = "customer") -> dic
         "start_ms": number * 3_000,
         "end_ms": number * 3_000 + 2_000,
     }
+
+
+def whole_call(call_id: str) -> list[dict[str, Any]]:
+    return [
+        begun(call_id),
+        said(call_id, 1, THREAT),
+        {"type": "call.ended", "call_id": call_id, "offset_ms": 20_000},
+    ]
 
 
 def numbers_in_log(nats: str, database: str, folder: Path) -> dict[str, list[int]]:  # noqa: F811
@@ -286,6 +299,45 @@ async def test_any_process_answers_for_the_calls_of_all(cluster, tmp_path):
         assert [ABUSE in text for text in told] == [False, True]
 
 
+async def test_what_a_gateway_that_stood_still_sends_again_is_no_new_call(cluster, fresh_nats, database, tmp_path):  # noqa: F811
+    """It wakes up before it hears what became of its events, and sends all of a call that has ended meanwhile once more."""
+    member = cluster("all")
+    await member.ready()
+    await asyncio.to_thread(member.follows, PARTITIONS)
+    supervisor = Supervisor(member.port)
+    subject, now_ms = feed_subject(partition_of("default", "c")), time.time_ns() // 1_000_000
+
+    def heard(at_ms: int) -> bytes:
+        bodies = [decode_event({**event, "seq": 0}).body for event in whole_call("c")]
+        ups = [
+            Up(number=seq + 1, feed=1, tenant="default", call_id="c", kind=codec.kind_of(body),
+               body=codec.encode(body), seq=seq, heard_ms=at_ms)
+            for seq, body in enumerate(bodies)
+        ]  # fmt: skip
+        return msgspec.msgpack.encode(Ups(gateway="sleeper", items=ups))
+
+    def times(call_id: str) -> int:
+        return sum(call == call_id for call, _ in supervisor.raised())
+
+    log = ClusterLog(fresh_nats, database, data_dir=tmp_path / "reader")
+    try:
+        async with opened(fresh_nats) as connection, IngestClient(f"ws://127.0.0.1:{member.port}") as client:
+            await connection.tell(subject, heard(now_ms))
+            await eventually(lambda: (record := log.find_call("default", "c")) and record.ended_ms)
+            assert times("c") == 1
+            for behind, at_ms in (("d", now_ms), ("e", now_ms - 60_000)):
+                await connection.tell(subject, heard(at_ms))
+                for event in whole_call(behind):
+                    await client.send(event)
+                await eventually(lambda behind=behind: times(behind))
+            assert times("c") == 1
+            await connection.tell(subject, heard(now_ms + 30_000))  # The platform uses the name anew.
+            await eventually(lambda: times("c") == 2)
+    finally:
+        log.close()
+        await supervisor.stop()
+
+
 def test_half_a_cluster_is_refused_in_a_line(tmp_path):
     command = [sys.executable, "-m", "server.cli", "serve", "--data-dir", str(tmp_path / "data")]
     for options, wanted in (
@@ -297,6 +349,24 @@ def test_half_a_cluster_is_refused_in_a_line(tmp_path):
         assert done.returncode == 1
         assert wanted in done.stderr
         assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("what", ["caller_key_file", "partitions"])
+def test_a_cluster_that_was_set_up_otherwise_is_not_joined(fresh_nats, database, tmp_path, what):  # noqa: F811
+    log = ClusterLog(fresh_nats, database, data_dir=tmp_path / "first")
+    assert log.agree(what, "as it was")
+    log.close()
+    key = tmp_path / "key"
+    key.write_bytes(secrets.token_bytes(32))
+    key.chmod(0o600)
+    done = subprocess.run(
+        [sys.executable, "-m", "server.cli", "serve", "--data-dir", str(tmp_path / "second"), "--role", "worker",
+         "--nats", fresh_nats, "--database", database],
+        capture_output=True, text=True, timeout=60, check=False, env={**os.environ, "MAMORI_CALLER_KEY_FILE": str(key)},
+    )  # fmt: skip
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+    assert what.partition("_")[0] in done.stderr
+    assert "of this cluster" in done.stderr
 
 
 def test_the_demo_plays_its_calls_on_three_nats_servers_and_leaves_nothing_behind(tmp_path):
