@@ -77,25 +77,14 @@ class Member:
         Raises:
             RuntimeError: it does not come to that in time.
         """
-        self._until("mamori_partitions", lambda found: found >= partitions)
-
-    def idle(self) -> None:
-        """Waits until it has no live call: each is scored to its end, and its end is durable.
-
-        Raises:
-            RuntimeError: it does not come to that in time.
-        """
-        self._until("mamori_live_calls", lambda found: found == 0)
-
-    def _until(self, metric: str, wanted: Callable[[float], bool]) -> None:
         deadline_s = time.monotonic() + READY_S
         while time.monotonic() < deadline_s:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=5) as answer:
-                found = re.search(rf"^{metric} ([\d.e+]+)", answer.read().decode(), re.MULTILINE)
-            if found is not None and wanted(float(found[1])):
+                found = re.search(r"^mamori_partitions ([\d.e+]+)", answer.read().decode(), re.MULTILINE)
+            if found is not None and float(found[1]) >= partitions:
                 return
             time.sleep(0.1)
-        raise RuntimeError(f"the {self.role} does not come to what is wanted of {metric}")
+        raise RuntimeError(f"the {self.role} does not come to follow {partitions} partitions")
 
     def said(self) -> str:
         """The end of its log."""
@@ -125,6 +114,27 @@ class Cluster:
     """Of `serve`, for what else is to join."""
 
 
+def nats_cluster(folder: Path, servers: int) -> tuple[list[Nats], Relays]:
+    """NATS servers that reach each other through relays; none is started yet, and the relays first.
+
+    Args:
+        folder: for all files.
+        servers: how many; one alone has no relay.
+    """
+    routes = [free_port() for _ in range(servers)] if servers > 1 else []
+    relays = Relays(routes)
+    nats = [
+        Nats(
+            folder / f"n{number}",
+            name=f"n{number}",
+            routes=relays.to_others(number),
+            own_route=routes[number] if routes else 0,
+        )
+        for number in range(servers)
+    ]
+    return nats, relays
+
+
 @contextlib.contextmanager
 def cluster(
     folder: Path,
@@ -145,17 +155,7 @@ def cluster(
         NoServerError: NATS or PostgreSQL is not on this machine; says how to get it.
         RuntimeError: a process did not become ready.
     """
-    routes = [free_port() for _ in range(nats_servers)] if nats_servers > 1 else []
-    relays = Relays(routes)
-    nats = [
-        Nats(
-            folder / f"n{number}",
-            name=f"n{number}",
-            routes=relays.to_others(number),
-            own_route=routes[number] if routes else 0,
-        )
-        for number in range(nats_servers)
-    ]
+    nats, relays = nats_cluster(folder, nats_servers)
     postgres = Postgres(folder / "postgres")
     key = folder / "caller.key"
     key.touch(mode=0o600)
@@ -168,19 +168,19 @@ def cluster(
     }
     told(f"{nats_servers} NATS, PostgreSQL")
     with relays, running(*nats, postgres):
-        members: list[Member] = []
-        try:
+        by_role: dict[str, list[Member]] = {}
+        with contextlib.ExitStack() as ending:
             for role, count in (("worker", workers), ("gateway", gateways)):
                 told(f"{count} {role}{'s' if count > 1 else ''}")
-                started = [
-                    Member(folder / f"{role}-{number}", role, *options, settings=common) for number in range(count)
-                ]
-                members += started
-                for member in started:
+                by_role[role] = []
+                for number in range(count):
+                    member = Member(folder / f"{role}-{number}", role, *options, settings=common)
+                    ending.callback(member.end)
+                    by_role[role].append(member)
+                for member in by_role[role]:
                     member.wait()
-            for member in members[:workers]:
+            for member in by_role["worker"]:
                 member.follows(PARTITIONS // workers)
-            by_role = {role: [member for member in members if member.role == role] for role in ("gateway", "worker")}
             yield Cluster(
                 gateways=by_role["gateway"],
                 workers=by_role["worker"],
@@ -189,6 +189,3 @@ def cluster(
                 relays=relays,
                 options=options,
             )
-        finally:
-            for member in reversed(members):
-                member.end()

@@ -204,6 +204,11 @@ class ClusterLog(QueuedLog):
         """This process writes nothing more to a partition."""
         self._held.pop(partition, None)
 
+    def _disown(self, partition: int, held: _Held) -> None:
+        """An ownership is over; a newer one of this process stays."""
+        if self._held.get(partition) is held:
+            del self._held[partition]
+
     def _epoch_of(self, partition: int, batch: Batch) -> _Held:
         held = self._held.get(partition)
         if held is None or batch.epoch not in (None, held.epoch):
@@ -215,7 +220,9 @@ class ClusterLog(QueuedLog):
     def _commit(self, group: list[Queued]) -> None:
         """Commits a group; a partition that was lost, or a batch that cannot be written, fails alone."""
         self._error = ""
-        runs: dict[int, list[tuple[int, int, str, bytes]]] = defaultdict(list)
+        # A run keeps the ownership that its batches were checked under: this process may lose the partition and take it
+        # anew meanwhile, and what it wrote before must not stand behind what it has read back since.
+        runs: dict[tuple[int, int], tuple[_Held, list[tuple[int, int, str, bytes]]]] = {}
         positions: list[list[int]] = [[0] * len(batch.rows) for batch, _ in group]
         failed: dict[int, Exception] = {}
         for index, (batch, _) in enumerate(group):
@@ -224,11 +231,12 @@ class ClusterLog(QueuedLog):
             except Exception as error:
                 failed[index] = error
                 continue
-            for place, ((partition, subject), data) in enumerate(messages):
-                runs[partition].append((index, place, subject, data))
+            for place, ((partition, held, subject), data) in enumerate(messages):
+                _, run = runs.setdefault((partition, held.epoch), (held, []))
+                run.append((index, place, subject, data))
         errors = self._await(self._write_runs(runs, positions)) if runs else {}
-        for partition, why in errors.items():
-            failed |= {index: why for index, *_ in runs[partition]}
+        for key, why in errors.items():
+            failed |= {index: why for index, *_ in runs[key][1]}
         kept = []
         for index, (batch, future) in enumerate(group):
             if index in failed:
@@ -238,36 +246,32 @@ class ClusterLog(QueuedLog):
                 kept.append((batch, future, tuple(positions[index])))
         self._follow(kept)
 
-    def _place(self, row: Row, batch: Batch) -> tuple[int, str]:
+    def _place(self, row: Row, batch: Batch) -> tuple[int, _Held, str]:
         call_id = subjects.call_of(row.instance)
         partition = subjects.partition_of(row.tenant, call_id)
-        self._epoch_of(partition, batch)
-        return partition, subjects.log_subject(row.tenant, call_id)
+        return partition, self._epoch_of(partition, batch), subjects.log_subject(row.tenant, call_id)
 
     async def _write_runs(
-        self, runs: dict[int, list[tuple[int, int, str, bytes]]], positions: list[list[int]]
-    ) -> dict[int, Exception]:
-        """Writes each partition's messages, the partitions side by side; returns what failed."""
+        self, runs: dict[tuple[int, int], tuple[_Held, list[tuple[int, int, str, bytes]]]], positions: list[list[int]]
+    ) -> dict[tuple[int, int], Exception]:
+        """Writes each partition's messages, the partitions side by side; returns what failed, by partition and epoch."""
 
-        async def one(partition: int) -> None:
-            held, run = self._held[partition], runs[partition]
+        async def one(key: tuple[int, int]) -> None:
+            held, run = runs[key]
             first = held.last + 1
-            await self._write(partition, [(subject, data) for *_, subject, data in run])
+            await self._write(key[0], held, [(subject, data) for *_, subject, data in run])
             for offset, (index, place, *_) in enumerate(run):
                 positions[index][place] = first + offset
 
         answers = await asyncio.gather(*map(one, runs), return_exceptions=True)
-        return {
-            partition: answer for partition, answer in zip(runs, answers, strict=True) if isinstance(answer, Exception)
-        }
+        return {key: answer for key, answer in zip(runs, answers, strict=True) if isinstance(answer, Exception)}
 
-    async def _write(self, partition: int, messages: list[tuple[str, bytes]]) -> None:
-        held = self._held[partition]
+    async def _write(self, partition: int, held: _Held, messages: list[tuple[str, bytes]]) -> None:
         try:
             held.last = await self._nats.write(subjects.log_stream(partition), messages, after=held.last)
         except StorageError:
             # What of it is there is not known: only an owner that reads the log anew knows.
-            self._held.pop(partition, None)
+            self._disown(partition, held)
             raise
 
     # Reading.
@@ -398,7 +402,7 @@ class ClusterLog(QueuedLog):
                 .values(seq=held.last, seq_epoch=held.epoch)
             )
             if not done.rowcount:
-                self._held.pop(partition, None)
+                self._disown(partition, held)
                 raise FencedError("a newer owner has the partition")
 
     def _take_out(self, item: Redaction, batch: Batch) -> None:
@@ -420,9 +424,9 @@ class ClusterLog(QueuedLog):
                 continue
             masked = replace(value, text=masked_copy(value.text, item.text))
             if masked != value:
-                self._epoch_of(partition, batch)
+                held = self._epoch_of(partition, batch)
                 data = self._entries.encode(replace(stored.row, value=masked), replaces=position)
-                self._await(self._write(partition, [(subject, data)]))
+                self._await(self._write(partition, held, [(subject, data)]))
                 latest[position] = _GONE
             for message, other in found:
                 if (other.replaces or message.seq) == position and other is not latest[position]:

@@ -6,12 +6,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from server.cluster.jetstream import JetStream
+from server.keeper import insist
 
 
 @asynccontextmanager
-async def opened(url: str) -> AsyncIterator[JetStream]:
-    connection = JetStream(url)
-    await connection.open()
+async def opened(url: str, *, replicas: int = 1) -> AsyncIterator[JetStream]:
+    connection = JetStream(url, replicas=replicas)
+    await insist(connection.open)  # Several servers need a moment to find together.
     try:
         yield connection
     finally:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
+from contextlib import AsyncExitStack, suppress
 
 import pytest
 
-from benchmarks.servers import Nats
+from benchmarks.cluster_members import nats_cluster
+from benchmarks.servers import Nats, running
 from server.cluster import jetstream, subjects
 from server.cluster.jetstream import ConflictError, JetStream, UnreachableNatsError
-from server.errors import SetupError
+from server.errors import SetupError, StorageError
 from tests.server.cluster.connecting import opened
 
 pytestmark = pytest.mark.needs("nats")
@@ -147,3 +149,41 @@ async def test_a_server_that_is_not_there_is_named_without_its_password():
 async def test_an_address_that_is_none_is_refused():
     with pytest.raises(SetupError, match="expected nats://HOST:PORT"):
         await JetStream("nats://host:no-port").open()
+
+
+async def test_a_server_that_is_cut_off_is_left_and_what_it_has_not_heard_is_read_all_the_same(tmp_path):
+    """A server without the other two keeps its connections, and has neither the last messages nor the last leases."""
+    servers, relays = nats_cluster(tmp_path, 3)
+    urls = [server.url for server in servers]
+    with relays, running(*servers):
+        async with asyncio.timeout(60), AsyncExitStack() as opening:
+            there, other = [await opening.enter_async_context(opened(url, replicas=3)) for url in urls[:2]]
+            here = await opening.enter_async_context(opened(",".join(urls), replicas=3))
+            cut = urls.index(here.server)
+            if cut == 0:
+                there = other
+            await here.write(STREAM, [(CALL, b"before")], after=0)
+            epoch = await here.take_lease("p.3", "somebody", revision=0)
+            relays.cut(cut)
+            while True:  # Until the two have a leader.
+                with suppress(StorageError):
+                    await there.write(STREAM, [(CALL, b"meanwhile")], after=1)
+                    break
+            while (await there.lease("p.3")).value != "another":
+                with suppress(StorageError):
+                    await there.take_lease("p.3", "another", revision=epoch)
+            read = await here.read(CALL, stream=STREAM)
+            assert [item.data for item in read] == [b"before", b"meanwhile"]
+            assert (await here.lease("p.3")).value == "another"
+            assert {key: lease.value for key, lease in (await here.leases()).items()}["p.3"] == "another"
+            assert here.server != urls[cut]
+            relays.mend(cut)
+
+
+async def test_patience_ends(monkeypatch):
+    monkeypatch.setattr(jetstream, "PATIENCE_S", 0.3)
+    patience, began_s, tries = jetstream._Patience(), asyncio.get_running_loop().time(), 0
+    while await patience.left():
+        tries += 1
+    assert 2 <= tries <= 3
+    assert asyncio.get_running_loop().time() - began_s >= 0.3

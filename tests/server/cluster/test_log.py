@@ -6,6 +6,7 @@ import pytest
 
 from detector.events import Segment
 from detector.labels import Speaker
+from server.cluster.entries import Entries
 from server.cluster.log import ClusterLog
 from server.cluster.subjects import PARTITIONS, partition_of
 from server.errors import FencedError, StorageError
@@ -70,6 +71,22 @@ def test_a_batch_of_an_earlier_ownership_is_refused_by_a_later_one_of_the_same_p
     log.take(OURS, 2)
     assert isinstance(log.append(Batch(rows=[row(0, segment(0))], epoch=1)).exception(), FencedError)
     assert log.append(Batch(rows=[row(0, segment(0))], epoch=2)).exception() is None
+
+
+def test_what_was_checked_under_an_earlier_ownership_is_not_written_under_a_later_one(make, monkeypatch):
+    log = make()
+    log.take(OURS, 1)
+    encode = Entries.encode
+
+    def lost_and_taken_anew(self, item, **fields):
+        log.take(OURS, 2)
+        return encode(self, item, **fields)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Entries, "encode", lost_and_taken_anew)
+        assert isinstance(log.append(Batch(rows=[row(0, segment(0))], epoch=1)).exception(), StorageError)
+    assert list(log.read_call("t", "c@1")) == []
+    assert log.append(Batch(rows=[row(0, segment(0))], calls=[record()], epoch=2)).exception() is None
 
 
 def test_what_was_stored_and_not_told_is_told_by_the_next_owner_once(make, monkeypatch):
