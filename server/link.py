@@ -20,6 +20,11 @@ MAX_BACKOFF_S: Final = 5.0
 MAX_UNACKED: Final = 100_000
 """What is kept for a server that is away; beyond it `send` waits."""
 CLOSE_POLICY: Final = 1008
+PING_S: Final = 10.0
+"""So often it asks whether the server is alive, and so long it waits for the answer: a server that stands still keeps its
+connections, and holds up a client with other servers to go to for no longer than both."""
+OPEN_S: Final = 5.0
+"""For a server to let a client in: one that stands still takes connections, too."""
 
 
 class RefusedError(ConnectionError):
@@ -129,7 +134,14 @@ class Link(ABC):
         while self._refusal is None:
             try:
                 headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
-                async with connect(self._url, additional_headers=headers, max_size=None) as socket:
+                async with connect(
+                    self._url,
+                    additional_headers=headers,
+                    max_size=None,
+                    open_timeout=OPEN_S,
+                    ping_interval=PING_S,
+                    ping_timeout=PING_S,
+                ) as socket:
                     welcome = json.loads(await socket.recv())
                     self.connects += 1
                     self._acked.set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import time
 from contextlib import asynccontextmanager
@@ -12,6 +13,9 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
+from benchmarks.crash import Process
+from server import link
+from server.client import IngestClient
 from tests.faults.process import CALM, THREAT, Floor, eventually, floor
 from tests.server.running import said, started
 
@@ -47,6 +51,25 @@ async def test_a_supervisor_who_does_not_read_holds_up_nobody(tmp_path):
         for call_id in calls:
             await here.hears_alert(call_id)
         assert (await here.ready())[0] == 200
+
+
+async def test_a_client_leaves_a_server_that_stands_still(tmp_path, monkeypatch):
+    """A stopped process keeps its connections and takes new ones: only that it does not answer tells."""
+    monkeypatch.setattr(link, "PING_S", 0.5)
+    monkeypatch.setattr(link, "OPEN_S", 0.5)
+    first, second = Process(tmp_path / "first"), Process(tmp_path / "second")
+    await asyncio.gather(first.start(), second.start())
+    try:
+        async with IngestClient([f"ws://127.0.0.1:{process.port}" for process in (first, second)]) as client:
+            await client.reach()
+            os.kill(first.pid, signal.SIGSTOP)
+            for event in (started(), said(1, CALM)):
+                await client.send(event)
+            await client.flush(20)
+            assert client.connects == 2
+    finally:
+        os.kill(first.pid, signal.SIGCONT)
+        await asyncio.gather(first.kill(), second.kill())
 
 
 async def test_a_platform_that_does_not_read_is_not_read_from_and_the_others_are(tmp_path):
