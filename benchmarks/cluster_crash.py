@@ -23,8 +23,10 @@ import signal
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -57,15 +59,20 @@ class ClusterOutcome(Outcome):
     Args:
         recovery_s: by disturbance, the time of each.
         missed: alert events that a supervisor did not hear of, or more than once, or out of order.
+        never_ended: calls that are open when all should have ended.
+        not_back: processes that did not become ready again.
     """
 
     recovery_s: dict[str, list[float]] = field(default_factory=dict)
     missed: int = 0
+    never_ended: int = 0
+    not_back: int = 0
 
     @property
     def whole(self) -> bool:
-        """Whether nothing was lost, doubled or disordered."""
-        return Outcome.whole.fget(self) and not self.missed  # type: ignore[attr-defined]
+        """Whether nothing was lost, doubled or disordered, and all came back."""
+        sound: bool = Outcome.whole.fget(self)  # type: ignore[attr-defined]
+        return sound and not (self.missed or self.never_ended or self.not_back)
 
 
 class Supervisor:
@@ -100,9 +107,13 @@ class Supervisor:
             await asyncio.sleep(0.1)
 
     @property
-    def heard(self) -> list[int]:
-        """Cursors of the alert events, as they came."""
-        return [event["cursor"] for event in self.events if "alert" in event]
+    def heard(self) -> list[tuple[int, str, int]]:
+        """Cursor, alert and version of the alert events, as they came."""
+        return [
+            (event["cursor"], event["alert"]["alert_id"], event["alert"]["version"])
+            for event in self.events
+            if "alert" in event
+        ]
 
     async def change(self) -> None:
         """Goes to another gateway."""
@@ -121,7 +132,7 @@ class Disturbance:
 
     Args:
         name: of the kind.
-        begin: strikes; what is killed or stopped is back when it returns.
+        begin: strikes; what is killed or stopped is back when it returns. Nobody waits for it.
         mend: called once everything is acknowledged in spite of it.
     """
 
@@ -190,9 +201,10 @@ async def run(
         folder, gateways=2, workers=3, nats_servers=3, told=lambda step: print(f"starting {step}", file=sys.stderr)
     ) as running:
         sent: dict[str, list[dict[str, Any]]] = {}
-        chance = random.Random(seed)
-        kinds = islice(disturbances(running, chance, stopped_s), cycles)
-        await _disturb(running, folder, kinds, chance, calls_per_cycle, sent, outcome)
+        # Each has its own, or what is sent and struck would follow the order in which tasks come to draw.
+        content, blows, pace = (random.Random(f"{seed} {name}") for name in ("content", "blows", "pace"))
+        kinds = islice(disturbances(running, blows, stopped_s), cycles)
+        await _disturb(running, folder, kinds, content, pace, calls_per_cycle, sent, outcome)
         for member in (*running.gateways, *running.workers):
             await asyncio.to_thread(member.end)
         outcome.count(sent)
@@ -234,7 +246,8 @@ async def _disturb(
     running: Cluster,
     folder: Path,
     kinds: Iterator[Disturbance],
-    chance: random.Random,
+    content: random.Random,
+    pace: random.Random,
     calls_per_cycle: int,
     sent: dict[str, list[dict[str, Any]]],
     outcome: ClusterOutcome,
@@ -247,30 +260,35 @@ async def _disturb(
     async def feed(client: IngestClient, call_id: str) -> None:
         for event in sent[call_id]:
             await client.send(event)
-            await asyncio.sleep(chance.random() * 0.2)
+            await asyncio.sleep(pace.random() * 0.2)
 
     async with clients[0], clients[1]:
+        # Who has no cursor yet begins with what there is by then, and cannot be asked for all of it.
+        while any(item.cursor is None for item in supervisors):  # noqa: ASYNC110 - they tell nobody
+            await asyncio.sleep(0.05)
         for cycle, disturbance in enumerate(kinds):
             names = [f"c{cycle}-{number}" for number in range(calls_per_cycle)]
-            sent.update({name: call_events(name, chance) for name in names})
-            feeding = [asyncio.create_task(feed(chance.choice(clients), name)) for name in names]
-            await asyncio.sleep(chance.random())
+            sent.update({name: call_events(name, content) for name in names})
+            feeding = [asyncio.create_task(feed(content.choice(clients), name)) for name in names]
+            await asyncio.sleep(pace.random())
             print(f"{cycle:4} {disturbance.name:18} ", end="", file=sys.stderr, flush=True)
             struck_s = time.monotonic()
-            await disturbance.begin()
+            striking = asyncio.ensure_future(disturbance.begin())
             await asyncio.gather(*feeding)
             settled = await _settled(clients, outcome)
             took_s = round(time.monotonic() - struck_s, 1)
             disturbance.mend()
+            await striking
             print(f"{took_s:5} s", file=sys.stderr, flush=True)
             if not settled:
                 outcome.examples.append(f"{disturbance.name}: not acknowledged within {SETTLE_S:.0f} s")
                 break
             outcome.recovery_s.setdefault(disturbance.name, []).append(took_s)
-            await chance.choice(supervisors).change()
-        await asyncio.gather(*(asyncio.to_thread(member.wait) for member in (*running.gateways, *running.workers)))
-        # What was acknowledged last may wait for its score still, and that for a stream's new leader.
-        await asyncio.gather(*(asyncio.to_thread(member.idle) for member in running.workers))
+            await pace.choice(supervisors).change()
+        members = (*running.gateways, *running.workers)
+        found = await asyncio.gather(*(asyncio.to_thread(member.wait) for member in members), return_exceptions=True)
+        why = [str(error) for error in found if isinstance(error, RuntimeError)]
+        outcome.not_back, outcome.examples = len(why), [*outcome.examples, *why]
         await _compare(running, folder, supervisors, outcome)
 
 
@@ -284,17 +302,26 @@ async def _settled(clients: list[IngestClient], outcome: ClusterOutcome) -> bool
 
 
 async def _compare(running: Cluster, folder: Path, supervisors: list[Supervisor], outcome: ClusterOutcome) -> None:
-    """Each supervisor has heard what the alert stream holds, once and in order."""
+    """Every call ends, and each supervisor has heard what the alert stream holds, once and in order."""
     log = await asyncio.to_thread(_open, running, folder)
     try:
         deadline_s = time.monotonic() + SETTLE_S
         while True:
             await asyncio.sleep(3)
-            told = [entry.cursor for entry in await asyncio.to_thread(log.stream, "default", after=0, limit=1_000_000)]
-            if all(item.heard == told for item in supervisors) or time.monotonic() > deadline_s:
+            # What was acknowledged last may wait for its score still, and that for a stream's new leader.
+            left = await asyncio.to_thread(log.open_calls)
+            entries = await asyncio.to_thread(_patiently, partial(log.stream, "default", after=0, limit=1_000_000))
+            told = [(entry.cursor, entry.event.alert.alert_id, entry.event.alert.version) for entry in entries]
+            heard = not left and all(item.heard == told for item in supervisors)
+            if heard or time.monotonic() > deadline_s:
                 break
-        for item in supervisors:
-            outcome.missed += item.heard != told and max(1, len(set(told) ^ set(item.heard)))
+        outcome.never_ended = len(left)
+        outcome.examples += [f"{record.call_id} never ended" for record, _ in left]
+        for number, item in enumerate(supervisors):
+            if item.heard != told:
+                lacks, more = Counter(told) - Counter(item.heard), Counter(item.heard) - Counter(told)
+                outcome.missed += max(1, lacks.total() + more.total())
+                outcome.examples.append(f"supervisor {number} lacks {sorted(lacks)}, heard too often {sorted(more)}")
             await item.stop()
     finally:
         await asyncio.to_thread(log.close)

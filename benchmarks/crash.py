@@ -30,7 +30,6 @@ import os
 import random
 import shlex
 import signal
-import socket
 import sys
 import tempfile
 import time
@@ -40,6 +39,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
+from benchmarks.servers import free_port
 from benchmarks.small_disk import small_disk
 from detector.alerts import AlertEvent
 from detector.events import Segment
@@ -154,9 +154,7 @@ class Process:
         options: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
     ) -> None:
-        with socket.socket() as found:
-            found.bind(("127.0.0.1", 0))
-            self.port = int(found.getsockname()[1])
+        self.port = free_port()
         serve = ("serve", "--port", str(self.port), "--data-dir", str(data_dir), *options)
         self._command = (sys.executable, "-m", *(command or ("server.cli",)), *serve)
         self._env = {**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})}

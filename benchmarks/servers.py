@@ -10,6 +10,7 @@ import contextlib
 import importlib.util
 import os
 import pwd
+import random
 import shutil
 import signal
 import socket
@@ -29,10 +30,13 @@ class NoServerError(Exception):
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+    """A port that nobody listens on, below those that the system gives to connections: one of those could be taken again before
+    the server listens."""
+    while True:
+        port = random.randrange(12_000, 32_000)
+        with contextlib.suppress(OSError), socket.socket() as found:
+            found.bind(("127.0.0.1", port))
+            return port
 
 
 def find_nats() -> Path | None:
@@ -221,10 +225,8 @@ def _open_to_others(folder: Path) -> None:
 @contextlib.contextmanager
 def running(*servers: _Server) -> Iterator[None]:
     """Starts servers, and ends them however the block ends."""
-    try:
+    with contextlib.ExitStack() as ending:
         for server in servers:
+            ending.callback(server.kill)
             server.start()
         yield
-    finally:
-        for server in servers:
-            server.kill()
