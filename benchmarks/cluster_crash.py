@@ -287,7 +287,7 @@ async def _disturb(
             await pace.choice(supervisors).change()
         members = (*running.gateways, *running.workers)
         found = await asyncio.gather(*(asyncio.to_thread(member.wait) for member in members), return_exceptions=True)
-        why = [str(error) for error in found if isinstance(error, RuntimeError)]
+        why = [repr(error) for error in found if isinstance(error, BaseException)]
         outcome.not_back, outcome.examples = len(why), [*outcome.examples, *why]
         await _compare(running, folder, supervisors, outcome)
 

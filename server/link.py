@@ -6,6 +6,7 @@ What is sent and how it is resumed is the business of `client.py` (events) and `
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -22,7 +23,8 @@ MAX_UNACKED: Final = 100_000
 CLOSE_POLICY: Final = 1008
 PING_S: Final = 10.0
 """So often it asks whether the server is alive, and so long it waits for the answer: a server that stands still keeps its
-connections, and holds up a client with other servers to go to for no longer than both."""
+connections, and holds up a client with other servers to go to for no longer than both. The library's own pings wait for room in
+the socket without a limit, and then for the other side to close."""
 OPEN_S: Final = 5.0
 """For a server to let a client in: one that stands still takes connections, too."""
 
@@ -139,16 +141,19 @@ class Link(ABC):
                     additional_headers=headers,
                     max_size=None,
                     open_timeout=OPEN_S,
-                    ping_interval=PING_S,
-                    ping_timeout=PING_S,
+                    ping_interval=None,
                 ) as socket:
-                    welcome = json.loads(await socket.recv())
-                    self.connects += 1
-                    self._acked.set()
-                    backoff_s = MIN_BACKOFF_S
-                    self._window = welcome["window"]
-                    await self._resume(socket)
-                    await self._talk(socket)
+                    watching = asyncio.create_task(_leave_if_still(socket))
+                    try:
+                        welcome = json.loads(await socket.recv())
+                        self.connects += 1
+                        self._acked.set()
+                        backoff_s = MIN_BACKOFF_S
+                        self._window = welcome["window"]
+                        await self._resume(socket)
+                        await self._talk(socket)
+                    finally:
+                        watching.cancel()
             except InvalidURI:
                 self._refusal = RefusedError("address: expected ws://HOST:PORT or wss://HOST:PORT")
                 self._acked.set()
@@ -179,3 +184,16 @@ class Link(ABC):
         # Iterating would swallow the close, whose code says whether to come back.
         while True:
             self._take(json.loads(await socket.recv()))
+
+
+async def _leave_if_still(socket: ClientConnection) -> None:
+    """Cuts a connection whose other end answers no ping any more."""
+    with contextlib.suppress(ConnectionClosed):
+        while True:
+            await asyncio.sleep(PING_S)
+            try:
+                async with asyncio.timeout(PING_S):
+                    await (await socket.ping())
+            except TimeoutError:
+                socket.transport.abort()
+                return

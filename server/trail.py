@@ -32,4 +32,5 @@ def action_entry(tenant: str, action: SupervisorAction, utc_ms: int, *, refusal:
         action=f"alert.{action.action.value}" + (".refused" if refusal is not None else ""),
         target=action.alert_id,
         detail=" ".join(f"{name}={value}" for name, value in said.items() if value not in (None, "")),
+        once=True,
     )

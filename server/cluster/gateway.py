@@ -58,6 +58,10 @@ STATUS_S: Final = 2.0
 """So long for what a page shows and can do without."""
 MAX_ASKED: Final = 256
 """Questions of one `resume` that are under way at once."""
+STILL_S: Final = 2.0
+"""A loop that has not come round for so long stood still."""
+CATCH_UP_S: Final = 1.0
+"""So long afterwards what is read was sent before."""
 MAX_PACK: Final = 256_000
 """Bytes of bodies in one message; NATS takes 1 MB."""
 
@@ -105,6 +109,8 @@ class Gateway:
         self._flushing = False
         self._owners: dict[int, tuple[int, float]] = {}
         self._gone: list[int] = []
+        self._awake_s, self._awake_ms = time.monotonic(), SYSTEM.utc_ms()
+        self._before_ms, self._caught_up_s = 0, 0.0
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -146,7 +152,7 @@ class Gateway:
             body=codec.encode(event.body),
             seq=event.seq,
             at=event.at,
-            heard_ms=SYSTEM.utc_ms(),
+            heard_ms=self._heard_ms(),
         )
         self._take(route, feed, up)
         return True
@@ -163,7 +169,7 @@ class Gateway:
             kind="bury",
             seq=error.seq,
             code=error.code,
-            heard_ms=SYSTEM.utc_ms(),
+            heard_ms=self._heard_ms(),
         )
         self._take(self._route(feed, error.call_id), feed, up)
         return True
@@ -229,6 +235,15 @@ class Gateway:
         self._unsettled.add((up.tenant, up.call_id))
         self._send(up)
 
+    def _heard_ms(self) -> int:
+        """UTC of now; for what lay in the sockets while this process stood still, of before that: its senders may have gone on
+        elsewhere since."""
+        now_s = time.monotonic()
+        if now_s - self._awake_s > STILL_S:
+            self._before_ms, self._caught_up_s = self._awake_ms, now_s + CATCH_UP_S
+            self._awake_s = now_s
+        return self._before_ms if now_s < self._caught_up_s else SYSTEM.utc_ms()
+
     # To the owners.
 
     def _send(self, up: Up) -> None:
@@ -257,7 +272,9 @@ class Gateway:
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(SWEEP_S)
+            self._heard_ms()  # It may be the first to run after a while.
             now_s = time.monotonic()
+            self._awake_s, self._awake_ms = now_s, SYSTEM.utc_ms()
             for key in list(self._unsettled):
                 route = self._routes.get(key)
                 if route is None or not route.items:

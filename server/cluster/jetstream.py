@@ -133,12 +133,6 @@ class JetStream:
         return "" if self._client.is_connected else self._failure or "nats_unreachable"
 
     @property
-    def server(self) -> str:
-        """The address of the server that it is connected to, or was last."""
-        found = self._client.connected_url
-        return found.geturl() if found is not None else ""
-
-    @property
     def where(self) -> str:
         """The addresses without user and password."""
         return ",".join(sorted(server.rpartition("@")[2].rpartition("/")[2] for server in self._servers))

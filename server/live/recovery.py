@@ -35,7 +35,7 @@ class Restored:
         requests: scores that the fold awaits and the log lacks, by id.
         events: alert events of the tail; the store knows those that it has already.
         redacted: segments that were masked after the fact; whether every copy was is not known.
-        acted: what people did, as it belongs on the audit trail and is not there yet.
+        acted: what people did, as it belongs on the audit trail; whether it is there is not known.
     """
 
     call: LiveCall
@@ -70,10 +70,6 @@ def read_back(
         for stored in rows:
             restored[index].last_ms = stored.row.utc_ms
             _refold(restored[index], stored.position, stored.row)
-    if acted := [entry for item in restored for entry in item.acted]:
-        missing = log.unaudited(acted)
-        for item in restored:
-            item.acted = [entry for entry in item.acted if entry in missing]
     return restored
 
 
@@ -154,8 +150,8 @@ class Recovery:
         """Follows calls that were read back."""
         now_s, now_ms = self._shared.clock.monotonic(), self._shared.clock.utc_ms()
         self._shared.calls |= {item.call.key: item.call for item in restored}
-        if missing := [entry for item in restored for entry in item.acted]:
-            self._shared.write(Entry(audit=missing))
+        if acted := [entry for item in restored for entry in item.acted]:
+            self._shared.write(Entry(audit=acted))
         for item in restored:
             call, silent_s = item.call, max(0.0, (now_ms - item.last_ms) / 1000)
             call.anchor_media_ms = call.session.state.clock.elapsed_ms

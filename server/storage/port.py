@@ -93,7 +93,12 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditEntry:
-    """Who did what to what; ids and actions only, never transcript text."""
+    """Who did what to what; ids and actions only, never transcript text.
+
+    Args:
+        once: one that says the same, whenever it was, makes this one needless: it may come twice after a crash, or from two
+            owners of a call.
+    """
 
     tenant: str
     utc_ms: int
@@ -101,6 +106,7 @@ class AuditEntry:
     action: str
     target: str
     detail: str = ""
+    once: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,9 +250,6 @@ class Log(Protocol):
 
     def find_call(self, tenant: str, call_id: str) -> CallRecord | None:
         """The latest instance of a call id."""
-
-    def unaudited(self, entries: Sequence[AuditEntry]) -> list[AuditEntry]:
-        """Those of the entries that are not on the audit trail, whatever their time."""
 
     def find_calls(self, tenant: str, call_ids: Sequence[str]) -> dict[str, CallRecord]:
         """The latest instance of each of many call ids; those that are unknown are left out."""

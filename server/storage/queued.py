@@ -20,7 +20,7 @@ from sqlalchemy.exc import OperationalError as SQLAlchemyOperationalError
 from detector.alerts import Alert
 from detector.events import EarlierComplaint
 from server.errors import FencedError, OverloadedError, StorageError
-from server.storage.port import AuditEntry, Batch, CallRecord, Committed, Snapshot, Stored, StreamEntry, Words
+from server.storage.port import Batch, CallRecord, Committed, Snapshot, Stored, StreamEntry, Words
 from server.storage.statedb import StateDatabase
 
 MAX_QUEUED_BATCHES: Final = 20_000
@@ -160,10 +160,6 @@ class QueuedLog:
     def find_call(self, tenant: str, call_id: str) -> CallRecord | None:
         """The latest instance of a call id."""
         return self._state.find_call(tenant, call_id)
-
-    def unaudited(self, entries: Sequence[AuditEntry]) -> list[AuditEntry]:
-        """Those of the entries that are not on the audit trail."""
-        return self._state.unaudited(entries)
 
     def find_calls(self, tenant: str, call_ids: Sequence[str]) -> dict[str, CallRecord]:
         """The latest instance of each of many call ids."""

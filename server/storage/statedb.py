@@ -240,8 +240,14 @@ class StateDatabase:
 
     def _audit(self, connection: sa.Connection, entry: AuditEntry) -> None:
         dialect.lock_audit(connection)
+        fields = _fields(entry)
+        once = fields.pop("once")
+        if once:
+            same = [AUDIT.c[name] == value for name, value in fields.items() if name != "utc_ms"]
+            if connection.execute(sa.select(AUDIT.c.id).where(*same)).first() is not None:
+                return
         last = connection.execute(sa.select(AUDIT.c.digest).order_by(AUDIT.c.id.desc()).limit(1)).scalar() or ""
-        connection.execute(AUDIT.insert().values(**_fields(entry), digest=chain_digest(last, entry)))
+        connection.execute(AUDIT.insert().values(**fields, digest=chain_digest(last, entry)))
 
     def verify_audit(self) -> int | None:
         """Checks the audit chain.
@@ -290,20 +296,6 @@ class StateDatabase:
         with self.engine.connect() as connection:
             row = connection.execute(query).first()
         return _call(row) if row is not None else None
-
-    def unaudited(self, entries: Sequence[AuditEntry]) -> list[AuditEntry]:
-        """Those of the entries that are not on the trail, whatever their time: their details hold the id of each action."""
-
-        def what(item: Any) -> tuple[str, ...]:
-            return (item.tenant, item.actor, item.action, item.target, item.detail)
-
-        targets = sorted({entry.target for entry in entries})
-        known: set[tuple[str, ...]] = set()
-        with self.engine.connect() as connection:
-            for at in range(0, len(targets), CHUNK):
-                query = sa.select(AUDIT).where(AUDIT.c.target.in_(targets[at : at + CHUNK]))
-                known |= {what(row) for row in connection.execute(query)}
-        return [entry for entry in entries if what(entry) not in known]
 
     def find_calls(self, tenant: str, call_ids: Sequence[str]) -> dict[str, CallRecord]:
         """The latest instance of each of many call ids; those that are unknown are left out."""

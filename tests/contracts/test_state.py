@@ -22,7 +22,7 @@ from server.storage.attention import AttentionStore
 from server.storage.port import AuditEntry, Batch, Redaction, Snapshot
 from server.storage.retention import writing
 from server.storage.statedb import StateDatabase, open_engine, open_postgres
-from server.storage.tables import ALERTS, METADATA
+from server.storage.tables import ALERTS, AUDIT, METADATA
 from server.storage.vault import Key, Vault
 from tests.contracts.test_log import NOW_MS, alert_events, left, record
 from tests.servers import database, postgres  # noqa: F401 - fixtures
@@ -109,6 +109,22 @@ def test_the_audit_chain_holds_however_many_write(state):
     with state.engine.begin() as connection:
         connection.execute(sa.text("UPDATE audit SET actor = 'x' WHERE id = 7"))
     assert state.verify_audit() == 7
+
+
+def test_an_entry_that_is_to_stand_once_stands_once_whoever_writes_it(state):
+    def write(number: int) -> None:
+        names = {"tenant": "t", "actor": "a", "action": "b", "target": "alert"}
+        again = AuditEntry(utc_ms=number, **names, detail="id=1", once=True)
+        other = AuditEntry(utc_ms=number, **names, detail="id=2", once=True)
+        plain = AuditEntry(utc_ms=number, **names)
+        stored(state, audit=[again, other, plain])
+
+    with ThreadPoolExecutor(4 if state.engine.dialect.name == "postgresql" else 1) as pool:
+        list(pool.map(write, range(8)))
+    with state.engine.connect() as connection:
+        details = connection.execute(sa.select(AUDIT.c.detail)).scalars().all()
+    assert sorted(details) == [*[""] * 8, "id=1", "id=2"]
+    assert state.verify_audit() is None
 
 
 def test_the_ledger_drops_a_shared_number(state):

@@ -53,7 +53,8 @@ async def test_a_supervisor_who_does_not_read_holds_up_nobody(tmp_path):
         assert (await here.ready())[0] == 200
 
 
-async def test_a_client_leaves_a_server_that_stands_still(tmp_path, monkeypatch):
+@pytest.mark.parametrize("waiting", [2, 1_000])
+async def test_a_client_leaves_a_server_that_stands_still(tmp_path, monkeypatch, waiting):
     """A stopped process keeps its connections and takes new ones: only that it does not answer tells."""
     monkeypatch.setattr(link, "PING_S", 0.5)
     monkeypatch.setattr(link, "OPEN_S", 0.5)
@@ -63,10 +64,13 @@ async def test_a_client_leaves_a_server_that_stands_still(tmp_path, monkeypatch)
         async with IngestClient([f"ws://127.0.0.1:{process.port}" for process in (first, second)]) as client:
             await client.reach()
             os.kill(first.pid, signal.SIGSTOP)
-            for event in (started(), said(1, CALM)):
-                await client.send(event)
-            await client.flush(20)
-            assert client.connects == 2
+            stopped_s = time.monotonic()
+            await client.send(started())
+            for number in range(1, waiting):  # Of many the connection takes a part only, and then nothing more.
+                await client.send(said(number, CALM * 100))
+            await eventually(lambda: client.connects == 2)
+            assert time.monotonic() - stopped_s < 5
+            await client.flush()
     finally:
         os.kill(first.pid, signal.SIGCONT)
         await asyncio.gather(first.kill(), second.kill())

@@ -18,10 +18,12 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+from websockets.asyncio.client import connect
 
 from benchmarks import cluster_crash, cluster_members
 from benchmarks.servers import Nats, Postgres, running
 from server.client import IngestClient
+from server.cluster.gateway import STILL_S
 from server.cluster.log import ClusterLog
 from server.cluster.subjects import PARTITIONS, partition_of
 from server.cluster.words import Up, Ups, feed_subject
@@ -322,7 +324,9 @@ async def test_what_a_gateway_that_stood_still_sends_again_is_no_new_call(cluste
     log = ClusterLog(fresh_nats, database, data_dir=tmp_path / "reader")
     try:
         async with opened(fresh_nats) as connection, IngestClient(f"ws://127.0.0.1:{member.port}") as client:
+            await eventually(lambda: supervisor.cursor is not None)
             await connection.tell(subject, heard(now_ms))
+            await eventually(lambda: times("c"))
             await eventually(lambda: (record := log.find_call("default", "c")) and record.ended_ms)
             assert times("c") == 1
             for behind, at_ms in (("d", now_ms), ("e", now_ms - 60_000)):
@@ -336,6 +340,32 @@ async def test_what_a_gateway_that_stood_still_sends_again_is_no_new_call(cluste
     finally:
         log.close()
         await supervisor.stop()
+
+
+async def test_what_a_gateway_finds_in_its_sockets_after_it_stood_still_is_no_new_call(cluster):
+    """Its client has gone on at another gateway meanwhile, with the same events, and the call has ended."""
+    still, other = cluster("gateway"), cluster("all")
+    await asyncio.gather(still.ready(), other.ready())
+    await asyncio.to_thread(other.follows, PARTITIONS)
+    supervisor = Supervisor(other.port)
+    await eventually(lambda: supervisor.cursor is not None)
+    async with connect(f"ws://127.0.0.1:{still.port}/v1/ingest") as socket:
+        await socket.recv()
+        still.send(signal.SIGSTOP)
+        for call_id in ("c", "d"):
+            for seq, event in enumerate(whole_call(call_id)):
+                await socket.send(json.dumps({**event, "seq": seq}))
+        async with IngestClient(f"ws://127.0.0.1:{other.port}") as client, httpx.AsyncClient() as http:
+            for event in whole_call("c"):
+                await client.send(event)
+            async with asyncio.timeout(30):
+                while (await http.get(f"http://127.0.0.1:{other.port}/v1/calls/c")).json().get("ended_ms") is None:
+                    await asyncio.sleep(0.1)
+        await asyncio.sleep(STILL_S)
+        still.send(signal.SIGCONT)
+        await eventually(lambda: "d" in [call for call, _ in supervisor.raised()])
+    assert sorted(call for call, _ in supervisor.raised()) == ["c", "d"]
+    await supervisor.stop()
 
 
 def test_half_a_cluster_is_refused_in_a_line(tmp_path):
