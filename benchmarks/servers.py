@@ -115,6 +115,7 @@ class Nats(_Server):
         routes: ports by which it reaches the servers of its cluster, itself among them or not; empty for one alone.
         own_route: port for them.
         sync_always: `sync_interval: always`, as the cluster needs it.
+        more: further lines of its configuration.
     """
 
     def __init__(
@@ -126,6 +127,7 @@ class Nats(_Server):
         routes: Sequence[int] = (),
         own_route: int = 0,
         sync_always: bool = True,
+        more: Sequence[str] = (),
     ) -> None:
         program = find_nats()
         if program is None:
@@ -136,6 +138,7 @@ class Nats(_Server):
             f'server_name: "{name}"',
             f'listen: "127.0.0.1:{port}"',
             f'jetstream {{ store_dir: "{folder}"{", sync_interval: always" if sync_always else ""} }}',
+            *more,
         ]
         if routes:
             listed = ", ".join(f'"nats://127.0.0.1:{route}"' for route in routes)

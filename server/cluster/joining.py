@@ -59,9 +59,11 @@ def _join(settings: Settings) -> ClusterLog:
             raise SetupError(
                 f"partitions: this program has {PARTITIONS}, the other machines of this cluster have another number"
             )
-        if log.syncs_always() is False:
+        synced = log.syncs_always()
+        if synced is not True:
             _log.warning(
-                "NATS does not sync each write: a power failure loses acknowledged events; set sync_interval: always"
+                "NATS %s: without sync_interval: always a power failure loses acknowledged events",
+                "does not sync each write" if synced is False else "does not tell whether it syncs each write",
             )
     except BaseException:
         log.close()

@@ -180,6 +180,24 @@ async def test_a_server_that_is_cut_off_is_left_and_what_it_has_not_heard_is_rea
             relays.mend(cut)
 
 
+@pytest.mark.parametrize(("sync", "told", "found"), [(True, True, True), (False, True, False), (True, False, None)])
+async def test_whether_each_write_is_synced_is_known_where_the_system_account_lets_it_be_asked(
+    tmp_path, sync, told, found
+):
+    asked = '"$SYS.REQ.SERVER.PING.JSZ"'
+    exports = f"exports: [{{ service: {asked} }}]" if told else ""
+    imports = f"imports: [{{ service: {{ account: SYS, subject: {asked} }} }}]" if told else ""
+    more = [
+        f"accounts {{ SYS {{ users: [{{ user: s, password: s }}], {exports} }}, "
+        f"MAMORI {{ jetstream: enabled, users: [{{ user: m, password: m }}], {imports} }} }}",
+        "system_account: SYS",
+    ]
+    server = Nats(tmp_path / "nats", sync_always=sync, more=more)
+    with running(server):
+        async with opened(server.url.replace("://", "://m:m@")) as connection:
+            assert await connection.syncs_always() is found
+
+
 async def test_patience_ends(monkeypatch):
     monkeypatch.setattr(jetstream, "PATIENCE_S", 0.3)
     patience, began_s, tries = jetstream._Patience(), asyncio.get_running_loop().time(), 0
