@@ -42,7 +42,7 @@ _THIRD: Final = {
     ),
 }
 _NEGATED_WISH: Final = {
-    "ja": re.compile(r"^(?:気か|つもりか|思い|ほど|ような)"),
+    "ja": re.compile(r"^(?:気か|つもりか|思い|ほど|ような|(?:ろうか|たろか)?と思(?:った(?!ら)|いました))"),
     "en": re.compile(r"^\b for (?:that|this)\b"),
 }
 _DAMPED: Final = 0.25

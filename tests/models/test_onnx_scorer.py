@@ -130,17 +130,17 @@ def test_torch_serves_the_same_answers(packed: Path, scorer: OnnxScorer) -> None
 
 
 def test_load_scorer_finds_a_packed_model(packed: Path) -> None:
-    assert load_scorer(packed).model_version == f"{OnnxScorer(packed).model_version}+two1+lex1"
+    assert load_scorer(packed).model_version == f"{OnnxScorer(packed).model_version}+two1+lex2"
 
 
 def test_a_shallow_model_is_installed_beside_the_deep_one_and_reads_first(packed: Path, tmp_path: Path) -> None:
     version = install(packed, tmp_path)
-    assert load_scorer(tmp_path).model_version == f"{version}+two1+lex1"
+    assert load_scorer(tmp_path).model_version == f"{version}+two1+lex2"
     assert install(packed, tmp_path, first=True) == version
     assert {path.name for path in (tmp_path / "first").iterdir()} == {
         "head.npz", "manifest.json", "model.int8.onnx", "tokenizer.json"
     }  # fmt: skip
-    assert load_scorer(tmp_path).model_version == f"{version}+{version.removeprefix('mamori-')}+lex1"
+    assert load_scorer(tmp_path).model_version == f"{version}+{version.removeprefix('mamori-')}+lex2"
 
 
 def test_a_damaged_file_is_named(packed: Path, tmp_path: Path) -> None:
