@@ -6,7 +6,7 @@ and a raising needs an answer since the last one. How much speaks for a raising 
 be one when it was said is not counted later.
 
 What does not count (taxonomy, "repetition"): backchannels, numbers read out, the answer to the operator's own question,
-what a new agent must be told after a transfer, and talk on in the same breath.
+what a new agent must be told after a transfer, talk on in the same breath, and what begins by taking the answer.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from detector.raising import Signs, is_raising
 from detector.rules import RepetitionRules
 from detector.speakers import speaks_like_a_caller
 from detector.text import (
+    accepts,
     announces_hold,
     apologises,
     asks_to_tell,
@@ -253,7 +254,8 @@ class Repetition:
         )
         claim = Claim(unit_id=unit_id, topic=0, vector=coarse(vector), words=_joined(words))
         raising = Raising(number=1, unit_id=unit_id, segment_id=segment_id, at_ms=at_ms, text=text)
-        may = bool(near) and self.answered and (again or not self.agent_inquired)
+        taken = accepts(text, language) and not signs.insists
+        may = bool(near) and self.answered and not taken and (again or not self.agent_inquired)
         if may and is_raising(signs, rules):
             topic = self._topic(near, rules)
             claim.topic = topic.number

@@ -15,7 +15,7 @@ from detector.speakers import SpeakerWatch
 from detector.timeline import Timeline
 from detector.transcript import Transcript
 
-FOLD_VERSION: Final = 10
+FOLD_VERSION: Final = 11
 """Grows when this data or the fold changes its meaning: an older snapshot is then rebuilt from the log."""
 
 

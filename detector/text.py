@@ -92,6 +92,17 @@ _AGAIN: Final = {
     ),
 }
 
+_ACCEPTS: Final = {
+    "ja": re.compile(
+        r"(?:(?:あ+|まあ|じゃあ?|では|はい|ええ|うん|そう(?:ですか|か)?)[、。 ]*)*"
+        r"(?:(?:わか|分か)(?:りました|った)|承知|了解|かしこま|それで(?:お願い|いい|結構|大丈夫)|助かり|ありがとう)"
+    ),
+    "en": re.compile(
+        r"(?:(?:oh|well|um|yeah|yes|okay|ok|alright|all right|right)[,. ]+)*"
+        r"(?:thanks|thank you|(?:that|it)'s fine|that works|fair enough|great|perfect|brilliant|lovely|sounds good)\b",
+        re.IGNORECASE,
+    ),
+}
 _INSISTS: Final = {
     "ja": re.compile(
         r"だから|じゃなくて|(って|と)言って(る|い|ん)|納得(いか|でき|し)|何度でも|何時間でも|なんか(意味|いら|どうでも)|"
@@ -216,6 +227,11 @@ def is_operators_sentence(text: str, language: str) -> bool:
 def insists(text: str, language: str) -> bool:
     """Whether the speaker stands by what was said against an answer (「だから」, 「じゃなくて」, "I don't want")."""
     return _pattern(_INSISTS, language).search(text) is not None
+
+
+def accepts(text: str, language: str) -> bool:
+    """Whether the speaker begins by taking what was answered (「わかりました」, "that's fine")."""
+    return _pattern(_ACCEPTS, language).match(text.strip()) is not None
 
 
 def refuses(text: str, language: str) -> bool:

@@ -199,6 +199,21 @@ class TestRepetition:
         call.say("C", "返金してほしいのは使っていないからです、それだけです")
         assert call.session.state.repetition.rounds == 1
 
+    @pytest.mark.parametrize(
+        ("words", "rounds"),
+        [
+            ("わかりました、返金のことは書面でその話をお送りください", 1),
+            ("はい、それでお願いします、返金は振り込みでその話のとおり", 1),
+            ("だから返金してくださいと言っているんです、何回目の話ですか", 2),
+            ("わかりました、でもね返金してくださいと言っているんです、何回目の話ですか", 2),
+        ],
+    )
+    def test_who_takes_the_answer_raises_nothing(self, words, rounds):
+        call = Call()
+        self.rounds(call, 1)
+        call.say("C", words)
+        assert call.session.state.repetition.rounds == rounds
+
     def test_with_abuse_it_escalates(self):
         call = Call()
         call.say("C", "バカ")
