@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from server.incident import Flag, Sources
 from server.storage.bodies import Bodies
 from server.storage.port import AuditEntry, CallRecord, Stored
+from server.storage.statedb import audit_entry
 from server.storage.tables import ALERT_EVENTS, ALERTS, AUDIT, CALLS, FLAGS
 
 MAX_ISSUES: Final = 1_000
@@ -79,7 +80,4 @@ def issued(engine: sa.Engine, tenant: str, instance: str) -> list[AuditEntry]:
         .limit(MAX_ISSUES)
     )
     with engine.connect() as connection:
-        return [
-            AuditEntry(**{name: getattr(row, name) for name in AuditEntry.__dataclass_fields__})
-            for row in connection.execute(query)
-        ]
+        return [audit_entry(row) for row in connection.execute(query)]

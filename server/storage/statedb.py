@@ -258,15 +258,7 @@ class StateDatabase:
         last = ""
         with self.engine.connect() as connection:
             for row in connection.execute(sa.select(AUDIT).order_by(AUDIT.c.id)):
-                entry = AuditEntry(
-                    tenant=row.tenant,
-                    utc_ms=row.utc_ms,
-                    actor=row.actor,
-                    action=row.action,
-                    target=row.target,
-                    detail=row.detail,
-                )
-                if chain_digest(last, entry) != row.digest:
+                if chain_digest(last, audit_entry(row)) != row.digest:
                     return int(row.id)
                 last = row.digest
         return None
@@ -376,6 +368,18 @@ class StateDatabase:
         with self.engine.connect() as connection:
             low, high = connection.execute(query).one()
         return low or 0, high or 0
+
+
+def audit_entry(row: Any) -> AuditEntry:
+    """An entry of the audit trail, from its row."""
+    return AuditEntry(
+        tenant=row.tenant,
+        utc_ms=row.utc_ms,
+        actor=row.actor,
+        action=row.action,
+        target=row.target,
+        detail=row.detail,
+    )
 
 
 def chain_digest(previous: str, entry: AuditEntry) -> str:
