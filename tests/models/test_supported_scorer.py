@@ -61,6 +61,12 @@ def test_what_the_classifier_dismissed_is_shown_and_no_alarm_by_itself() -> None
     assert score("もう死にたいです").scores["self_harm"] >= default_rules().distress.self_harm_score
 
 
+def test_an_insult_that_the_classifier_dismissed_is_none() -> None:
+    text = "役立たずのくせに無能が、死ね"
+    assert score(text).labels == ()
+    assert "verbal_abuse" in score(text, read=DISMISSED).labels
+
+
 def test_a_quote_and_an_operator_are_not_lifted() -> None:
     assert score("電車で「殺すぞ」と言われたんです").labels == ()
     assert score("殺してやろうかと思った、旦那を").labels == ()
